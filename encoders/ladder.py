@@ -1,0 +1,169 @@
+"""Which renditions a source gets: profiles as data, and the ladder that one source gets by one. Standard library only.
+
+Sizes are given by the short side, so that portrait and landscape get the same quality. Rates are bits per second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from encoders.media import VideoTrack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of a profile's ladder, before a source is known.
+
+    Attributes:
+        name: as in "720p"; the name of the rendition made of it.
+        short_side: length of the shorter side in pixels, even.
+        crf: x264 constant rate factor; other encoders map it (backends).
+        maxrate_bps: cap of the rate over `bufsize_bits`.
+        bufsize_bits: VBV buffer; at most two seconds of `maxrate_bps`, since it starts afresh with each segment.
+        mp4: whether a progressive MP4 is made of it.
+    """
+
+    name: str
+    short_side: int
+    crf: float
+    maxrate_bps: int
+    bufsize_bits: int
+    mp4: bool = False
+
+    def __post_init__(self) -> None:
+        if self.short_side < 2 or self.short_side % 2:
+            raise ValueError(f"rung {self.name}: short_side {self.short_side} must be even and positive")
+        if not 0 < self.bufsize_bits <= 2 * self.maxrate_bps:
+            raise ValueError(f"rung {self.name}: bufsize_bits must be in 1..2 x maxrate_bps ({2 * self.maxrate_bps})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLimits:
+    """What a profile takes. None: no limit beyond the farm's own."""
+
+    max_duration_s: float | None = None
+    max_bytes: int | None = None
+    containers: tuple[str, ...] | None = None
+    """Short demuxer names, any of which must be among the source's ("mp4", "mov", "matroska")."""
+    content_types: tuple[str, ...] | None = None
+    video_codecs: tuple[str, ...] | None = None
+    require_video: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSettings:
+    """How pictures are encoded in every rung.
+
+    Attributes:
+        preset: x264 preset, or the class of speed that other encoders map it to.
+        gop_s: distance of IDR frames, seconds; rounded to whole frames.
+        media_segment_s: length of an HLS/DASH media segment, a multiple of `gop_s`.
+        segment_s: aim for the length of a segment, the unit of encoding; a multiple of media segments is taken.
+        max_fps: faster sources are reduced to an integer fraction of their rate at or below this.
+    """
+
+    preset: str = "veryfast"
+    gop_s: float = 2.0
+    media_segment_s: float = 4.0
+    segment_s: float = 12.0
+    max_fps: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioSettings:
+    """How sound is encoded: AAC-LC, stereo."""
+
+    bitrate_bps: int = 128_000
+    sample_rate: int = 48_000
+    loudness_lufs: float | None = None
+    """EBU R128 integrated loudness to normalise to; None leaves the loudness as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillSettings:
+    """Thumbnail, preview clip and storyboard."""
+
+    thumbnail_at_s: float = 1.0
+    preview_s: float = 3.0
+    preview_short_side: int = 360
+    storyboard_every_s: float = 5.0
+    storyboard_tile_short_side: int = 90
+    storyboard_max_tiles: int = 100
+    """Longer sources get wider steps instead of more tiles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A named set of limits and settings; the files in `encoders/profiles/` hold them."""
+
+    name: str
+    description: str
+    rungs: tuple[Rung, ...]
+    limits: SourceLimits = field(default_factory=SourceLimits)
+    video: VideoSettings = field(default_factory=VideoSettings)
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    stills: StillSettings = field(default_factory=StillSettings)
+
+    def __post_init__(self) -> None:
+        sides = [rung.short_side for rung in self.rungs]
+        if not sides or sides != sorted(set(sides)):
+            raise ValueError(f"profile {self.name}: rungs must be given from small to large, each size once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendition:
+    """One output of one source.
+
+    Attributes:
+        name: the rung's, or after its short side where the source decides the size; also the folder under the asset.
+        width, height: in square pixels, upright, even, never above the source's.
+    """
+
+    name: str
+    width: int
+    height: int
+    crf: float
+    maxrate_bps: int
+    bufsize_bits: int
+    mp4: bool
+
+
+def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
+    """The renditions that a source gets, from small to large; at least one.
+
+    A rung is kept when its short side is not above the source's. When the source is smaller than the smallest rung, or
+    more than a tenth larger than the last that fits, the next rung is made at the source's own size and named after
+    it, so that no pixel is invented and few are lost. When no MP4 rung fits, the largest rendition gets the MP4.
+    """
+    wide, tall = video.display_size
+    short = min(wide, tall)
+    kept = [rung for rung in profile.rungs if rung.short_side <= short]
+    larger = [rung for rung in profile.rungs if rung.short_side > short]
+    renditions = [_rendition(rung, rung.name, Fraction(rung.short_side), wide, tall) for rung in kept]
+    if larger and (not kept or short > kept[-1].short_side * Fraction(11, 10)):
+        renditions.append(_rendition(larger[0], f"{round(short)}p", short, wide, tall))
+    if not any(rendition.mp4 for rendition in renditions):
+        renditions[-1] = replace(renditions[-1], mp4=True)
+    return tuple(renditions)
+
+
+def _rendition(rung: Rung, name: str, short_side: Fraction, wide: Fraction, tall: Fraction) -> Rendition:
+    scale = short_side / min(wide, tall)
+    return Rendition(
+        name=name,
+        width=_even(wide * scale, wide),
+        height=_even(tall * scale, tall),
+        crf=rung.crf,
+        maxrate_bps=rung.maxrate_bps,
+        bufsize_bits=rung.bufsize_bits,
+        mp4=rung.mp4,
+    )
+
+
+def _even(length: Fraction, limit: Fraction) -> int:
+    """The even number nearest to a length, not above the source's own length, at least 2 (4:2:0 needs even sizes)."""
+    even = 2 * round(length / 2)
+    while even > limit and even > 2:
+        even -= 2
+    return max(2, even)
