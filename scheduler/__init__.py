@@ -1,0 +1,25 @@
+"""Decides whose task is next, where it runs and what happens when something dies; never waits, opens or asks the time.
+
+Map:
+    jobs            values: tier, states, what a task and a worker are
+    events          what happened; every event says when
+    instructions    what must be done
+    settings        the policy as one value
+    transitions     the tables (state, event) -> state
+    fairness        weighted fair queue in engine-seconds: tier -> user -> job, with its bounds and their proofs
+    requirements    what a task needs of a slot, as a few classes that queues are indexed by
+    placement       eligible -> rank -> pick a slot
+    cost            expected engine-seconds of a task on a backend; learns
+    retry           (fault, history) -> decision
+    health          circuit breaker per device, black holes, slow devices
+    ledger          live jobs, tasks, attempts and slots, with their invariants
+    explain         position, the rule that holds a job, estimated start and end
+    engine          Scheduler.handle(event) -> list[Instruction]
+
+Invariants:
+    - `engine.Scheduler.handle` is the only door through which scheduling state changes.
+    - The same events in the same order give the same instructions: time comes in events, chance from a seed.
+    - A task has at most one attempt in flight, or two when the second is a twin of a straggler.
+    - Attempt numbers of a task rise strictly: over retries, twins and restarts.
+    - An event that does not fit (late, doubled, unknown) changes nothing.
+"""
