@@ -137,6 +137,8 @@ class Job(Base):
     info: Mapped[dict[str, Any] | None]
     gpu: Mapped[str] = mapped_column(String(20), default="prefer")
     """Policy: require, prefer or never."""
+    encoder: Mapped[str | None] = mapped_column(String(40))
+    """Backend that the job's segments are pinned to; None before the first starts."""
     weight: Mapped[float] = mapped_column(default=1.0)
     deadline_at: Mapped[float | None]
     seq: Mapped[int] = mapped_column(BigInteger)
@@ -170,6 +172,8 @@ class Task(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(default=dict)
     state: Mapped[str] = mapped_column(String(20))
     attempts: Mapped[int] = mapped_column(default=0)
+    deaths: Mapped[int] = mapped_column(default=0)
+    """Workers that died while they ran it (scheduler: two make it poison)."""
     result: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]
     worker: Mapped[str | None] = mapped_column(String(200))
