@@ -61,6 +61,7 @@ class VideoSettings:
         media_segment_s: length of an HLS/DASH media segment, a multiple of `gop_s`.
         segment_s: aim for the length of a segment, the unit of encoding; a multiple of media segments is taken.
         max_fps: faster sources are reduced to an integer fraction of their rate at or below this.
+        fast_maxrate_factor: by which rate caps and buffers are multiplied above 30 frames a second.
     """
 
     preset: str = "veryfast"
@@ -68,6 +69,13 @@ class VideoSettings:
     media_segment_s: float = 4.0
     segment_s: float = 12.0
     max_fps: int = 60
+    fast_maxrate_factor: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gop_s <= self.media_segment_s <= self.segment_s:
+            raise ValueError("want 0 < gop_s <= media_segment_s <= segment_s")
+        if self.max_fps < 1 or self.fast_maxrate_factor <= 0:
+            raise ValueError("max_fps and fast_maxrate_factor must be positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """How a source is laid out for encoding: output frame grid, segments, IDR grid. Pure; standard library only.
 
-Rule: frames are counted, not timed. Output frame n stands for the span [n/fps, (n+1)/fps) after `origin_s`; it shows the
-source frame that is on screen at that time, within half a grid step. Segments are half-open ranges of output frames,
+Rule: frames are counted, not timed. Output frame n stands for the span [n/fps, (n+1)/fps) after `origin_s`; it shows
+the source frame that is on screen at that time, within half a grid step. Segments are half-open ranges of output frames,
 cut on one grid of IDR frames that all renditions and all backends share.
 """
 

@@ -1,0 +1,50 @@
+"""Whether a profile takes a source: a pure check of what the probe found against the profile's limits.
+
+Rule: every refusal says what was found, what is allowed and what the owner can do. Standard library only.
+"""
+
+from __future__ import annotations
+
+from encoders.errors import CodecNotAllowed, NoPlayableTrack, TooLarge, TooLong
+from encoders.ladder import Profile
+from encoders.media import MediaInfo
+
+LENGTH_TOLERANCE_S = 0.25
+"""Cutting tools end at a whole frame or sound packet after the mark; half a beat over the limit is still the limit."""
+
+
+def check_limits(info: MediaInfo, profile: Profile) -> None:
+    """Let a source pass that the profile takes.
+
+    Raises:
+        TooLarge, TooLong, CodecNotAllowed, NoPlayableTrack: in this order, the first that holds.
+    """
+    limits = profile.limits
+    if limits.max_bytes is not None and info.size_bytes > limits.max_bytes:
+        raise TooLarge(
+            f"the file has {info.size_bytes:,} bytes; profile {profile.name} takes up to {limits.max_bytes:,}: "
+            "export it at a lower bitrate or cut it"
+        )
+    if limits.max_duration_s is not None and info.duration_s > limits.max_duration_s + LENGTH_TOLERANCE_S:
+        raise TooLong(
+            f"the file lasts {float(info.duration_s):.1f} s; profile {profile.name} takes up to "
+            f"{limits.max_duration_s:g} s: cut it, or retry with a trim or another profile"
+        )
+    if limits.containers is not None and not set(info.container.split(",")) & set(limits.containers):
+        raise CodecNotAllowed(
+            f"the file is a {info.container} container; profile {profile.name} takes {_either(limits.containers)}: "
+            "export it in one of these"
+        )
+    if info.video is None:
+        if limits.require_video:
+            raise NoPlayableTrack(f"the file has no picture; profile {profile.name} takes videos only")
+        return
+    if limits.video_codecs is not None and info.video.codec not in limits.video_codecs:
+        raise CodecNotAllowed(
+            f"the video is {info.video.codec}; profile {profile.name} takes {_either(limits.video_codecs)}: "
+            "export it in one of these"
+        )
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(names)
