@@ -1,0 +1,126 @@
+"""Picture renditions as CMAF: the init segment, and media segments with one fragment a GOP. Standard library only.
+
+Written here, byte by byte, so that workers on any host write the same init segment, decode times are exactly the count
+of frames before, and each GOP is a fragment of its own: the bytes from a moof to the end of its first sample are one
+I-frame, which is what I-frame playlists address.
+
+Source: ISO/IEC 14496-12 (boxes), 14496-15 (avc1), 23000-19 (CMAF), 23001-8 (colour codes).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from encoders.mux import (
+    SEGMENT_TYPE,
+    box,
+    data_in_this_file,
+    file_type,
+    full_box,
+    handler,
+    media_header,
+    movie_header,
+    sample_table,
+    track_header,
+)
+from encoders.nal import ParameterSets, avc_configuration
+
+MIN_TIMESCALE = 10_000
+"""Coarser scales make players' own arithmetic coarse. Source: FFmpeg doubles until 10 000, libavformat/movenc.c, mov_init."""
+BT709 = 1
+"""Primaries, transfer and matrix of every rendition. Source: ITU-T H.273, tables 2 to 4."""
+SYNC_FLAGS, OTHER_FLAGS = 0x0200_0000, 0x0101_0000
+"""Depends on no sample; depends on others and is no sync sample. Source: ISO/IEC 14496-12, 8.8.3.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoSample:
+    """One picture in decode order: MP4 sample data, and its presentation time in output frames."""
+
+    data: bytes
+    frame: int
+
+
+def ticks_per_frame(fps: Fraction) -> int:
+    """Ticks of `timescale(fps)` that one output frame lasts, exactly."""
+    return timescale(fps) // fps.numerator * fps.denominator
+
+
+def timescale(fps: Fraction) -> int:
+    """Ticks a second of the renditions' clock: a multiple of the rate's numerator, so that every frame is whole."""
+    scale = fps.numerator
+    while scale < MIN_TIMESCALE:
+        scale *= 2
+    return scale
+
+
+def init_segment(sets: ParameterSets, width: int, height: int, fps: Fraction) -> bytes:
+    """ftyp and moov of a rendition; the same for the same arguments on every host.
+
+    Composition offsets are signed and the first picture is presented at its decode time, so there is no edit list;
+    that is CMAF's brand cmf2 (ISO/IEC 23000-19, 7.7.2).
+    """
+    entry = box(
+        b"avc1",
+        struct.pack(">6xH16xHHII4xH32xHh", 1, width, height, 72 << 16, 72 << 16, 1, 24, -1),
+        box(b"avcC", avc_configuration(sets)),
+        box(b"pasp", struct.pack(">II", 1, 1)),
+        box(b"colr", struct.pack(">4sHHHB", b"nclx", BT709, BT709, BT709, 0)),
+    )
+    media = box(
+        b"mdia",
+        media_header(timescale(fps), 0, None),
+        handler(b"vide", "Picture"),
+        box(
+            b"minf",
+            full_box(b"vmhd", 0, 1, bytes(8)),
+            data_in_this_file(),
+            sample_table(full_box(b"stsd", 0, 0, struct.pack(">I", 1), entry)),
+        ),
+    )
+    movie = box(
+        b"moov",
+        movie_header(timescale(fps), 0, 2),
+        box(b"trak", track_header(1, 0, width=width, height=height), media),
+        box(b"mvex", full_box(b"trex", 0, 0, struct.pack(">5I", 1, 1, 0, 0, 0))),
+    )
+    return file_type(b"iso6", b"iso6", b"cmfc", b"cmf2", b"mp41") + movie
+
+
+def media_segment(gops: Sequence[Sequence[VideoSample]], first_frame: int, sequence: int, fps: Fraction) -> bytes:
+    """A media segment: styp, then a moof and mdat for each GOP.
+
+    Args:
+        gops: the GOPs' samples in decode order, each starting with its IDR picture; consecutive in time.
+        first_frame: output frame of the first IDR picture: its decode time, as its presentation time.
+        sequence: of the first fragment; they count on.
+    """
+    pieces, decoded = [SEGMENT_TYPE], first_frame
+    for index, gop in enumerate(gops):
+        pieces.append(_fragment(gop, decoded, sequence + index, ticks_per_frame(fps)))
+        decoded += len(gop)
+    return b"".join(pieces)
+
+
+def _fragment(gop: Sequence[VideoSample], decoded: int, sequence: int, ticks: int) -> bytes:
+    rows = b"".join(
+        struct.pack(">Ii", len(sample.data), (sample.frame - decoded - index) * ticks)
+        for index, sample in enumerate(gop)
+    )
+
+    def moof(offset: int) -> bytes:
+        return box(
+            b"moof",
+            full_box(b"mfhd", 0, 0, struct.pack(">I", sequence)),
+            box(
+                b"traf",
+                full_box(b"tfhd", 0, 0x02_0028, struct.pack(">III", 1, ticks, OTHER_FLAGS)),
+                full_box(b"tfdt", 1, 0, struct.pack(">Q", decoded * ticks)),
+                full_box(b"trun", 1, 0xA05, struct.pack(">IiI", len(gop), offset, SYNC_FLAGS), rows),
+            ),
+        )
+
+    return moof(len(moof(0)) + 8) + box(b"mdat", *(sample.data for sample in gop))
