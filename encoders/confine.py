@@ -1,0 +1,254 @@
+"""Runs one function on hostile bytes in a process that has no rights to spare, and returns its value or a typed error.
+
+Rule: every call is a fresh process, forked from a server that has the media libraries loaded (about 10 ms), so nothing
+of one source survives into the next; the process that calls never parses a byte of media itself. What the child may do
+is in `encoders/sandbox.py`; what it may send back is in `encoders/wire.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from encoders import wire
+from encoders.confined import Call, drive, judge
+from encoders.confined import Limits as Limits
+from encoders.confined import Stopped as Stopped
+from encoders.errors import Failure, FarmError, MediaCrashed
+
+T = TypeVar("T")
+
+STARTUP_LIMIT_S = 60.0
+REAP_LIMIT_S = 5.0
+
+_call_fd: int | None = None
+_report_lock = threading.Lock()
+_rights: dict[str, str] = {}
+
+
+def report(message: object) -> None:
+    """Send a message from the confined function to the caller's `on_message`; nothing happens outside a child.
+
+    Args:
+        message: plain values, or dataclasses and enums of the function's own package.
+    """
+    if _call_fd is not None:
+        with _report_lock:
+            wire.write_frame(_call_fd, wire.MESSAGE, pickle.dumps(message))
+
+
+def enter_child(call_fd: int, rights: Mapping[str, str]) -> None:
+    """Called once by the fork server in a new child: where `report` writes, and which rights it gave up."""
+    global _call_fd
+    _call_fd = call_fd
+    _rights.update(rights)
+
+
+def own_rights() -> dict[str, str]:
+    """Inside a child: mechanism -> "on", or why not. Empty in a process that is not confined."""
+    return dict(_rights)
+
+
+def evidence_of(error: FarmError) -> dict[str, str]:
+    """What a confined call kept to find an error's cause: stderr's tail, exit, peak memory; empty for other errors."""
+    found: dict[str, str] = vars(error).get("evidence", {})
+    return found
+
+
+def failure_of(error: FarmError) -> Failure:
+    """The value of an error that a confined call raised, with its evidence."""
+    return Failure.of(error, **evidence_of(error))
+
+
+class Confiner:
+    """Owns a fork server and runs functions in its confined children. Safe to use from several threads at once.
+
+    The server starts with the first call, is replaced by the next call if it dies, and ends with `close()`, with this
+    process however it ends, and takes its children with it.
+    """
+
+    def __init__(self, preload: Sequence[str] = ("encoders.probe",)) -> None:
+        """Args: preload: modules that the server imports once, so that children have them."""
+        self.preload = tuple(preload)
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> Confiner:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def server_pid(self) -> int | None:
+        """Process id of the fork server, None while there is none."""
+        return self._server.pid if self._server else None
+
+    def close(self) -> None:
+        """End the server and every running child; a later `run` starts a new server."""
+        with self._lock:
+            self._end_server()
+
+    @overload
+    def run(
+        self,
+        function: Callable[..., T],
+        *args: object,
+        limits: Limits = ...,
+        writable: Sequence[Path] = ...,
+        readable: Sequence[Path] = ...,
+        stop: threading.Event | None = ...,
+        on_message: Callable[[Any], None] | None = ...,
+    ) -> T: ...
+
+    @overload
+    def run(
+        self,
+        function: str,
+        *args: object,
+        limits: Limits = ...,
+        writable: Sequence[Path] = ...,
+        readable: Sequence[Path] = ...,
+        stop: threading.Event | None = ...,
+        on_message: Callable[[Any], None] | None = ...,
+    ) -> Any: ...
+
+    def run(
+        self,
+        function: Callable[..., Any] | str,
+        *args: object,
+        limits: Limits | None = None,
+        writable: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
+        stop: threading.Event | None = None,
+        on_message: Callable[[Any], None] | None = None,
+    ) -> Any:
+        """Call a module-level function in a fresh confined process and wait for it.
+
+        Args:
+            function: the function, or "module:function" so that the caller need not import its module.
+            args: must pickle.
+            limits: what the child may use.
+            writable: existing files and folders in which it may read, write and remove.
+            readable: existing files and folders that it may read.
+            stop: the child is killed soon after this is set.
+            on_message: gets what the child passes to `report`, in this thread; if it raises, the child is killed.
+
+        Returns:
+            What the function returned: plain values, arrays, or dataclasses and enums of its package or of `encoders`.
+
+        Raises:
+            FarmError: the same class with the same detail that the function raised.
+            ResourceExceeded: it passed a limit.
+            MediaCrashed: it died by a signal, or raised what is no `FarmError`.
+            Stopped: `stop` was set.
+            All of them carry an attribute `evidence` (see `evidence_of`).
+        """
+        target = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+        if "<" in target or target.startswith("__main__:"):
+            raise ValueError(f"{target}: only functions of an importable module can be called in another process")
+        limits = limits or Limits()
+        paths = [[Path(path).absolute() for path in group] for group in (readable, writable)]
+        payload = pickle.dumps((target, args, limits, *paths))
+        call = Call(target, limits)
+        with contextlib.ExitStack() as opened:
+            ends = self._order_fork(opened)
+            try:
+                drive(call, payload, ends, stop, on_message)
+            finally:
+                call.kill(None)
+                if call.pidfd >= 0:
+                    os.close(call.pidfd)
+        return judge(call)
+
+    def _order_fork(self, opened: contextlib.ExitStack) -> dict[str, int]:
+        """Have the server fork; returns the parent's ends: call, status, stderr."""
+        call_here, call_there = socket.socketpair()
+        status_here, status_there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stderr_here, stderr_there = os.pipe()
+        opened.callback(os.close, stderr_here)
+        for end in (call_here, status_here):
+            opened.enter_context(end)
+        try:
+            fds = [call_there.fileno(), status_there.fileno(), stderr_there]
+            with self._lock:
+                try:
+                    socket.send_fds(self._ready_server(), [b"f"], fds)
+                except (BrokenPipeError, ConnectionResetError):
+                    self._end_server()
+                    socket.send_fds(self._ready_server(), [b"f"], fds)
+        finally:
+            call_there.close()
+            status_there.close()
+            os.close(stderr_there)
+        return {"call": call_here.fileno(), "status": status_here.fileno(), "stderr": stderr_here}
+
+    def _ready_server(self) -> socket.socket:
+        if self._server is not None and self._server.poll() is not None:
+            self._end_server()
+        if self._control is None:
+            self._start_server()
+        assert self._control is not None
+        return self._control
+
+    def _start_server(self) -> None:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # The parent's environment may hold secrets; the server gets what an interpreter needs. One thread: forks must
+        # not meet the lock of a numerical library's thread pool.
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH") if name in os.environ
+        }
+        path = [str(Path(__file__).resolve().parent.parent), *filter(None, sys.path)]
+        threads = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
+        environment = {**kept, **threads, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)), "LC_ALL": "C.UTF-8"}
+        with there:
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", "-m", "encoders.forkserver", str(there.fileno()), *self.preload],
+                pass_fds=[there.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._control = here
+        here.settimeout(STARTUP_LIMIT_S)
+        try:
+            ready = here.recv(65536)
+        except TimeoutError:
+            ready = b""
+        if not ready:
+            self._end_server()
+            raise MediaCrashed("the fork server of confined processes did not start; its reason is on standard error")
+        json.loads(ready)
+        here.settimeout(None)
+
+    def _end_server(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._server is not None:
+            try:
+                self._server.wait(REAP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+
+def describe_confinement() -> dict[str, str]:
+    """What holds a confined process on this machine: mechanism -> "on", or "off: " and why. Starts and ends one."""
+    if sys.platform != "linux":
+        return {"confinement": f"off: {sys.platform} has none of its mechanisms"}
+    with Confiner(preload=()) as confiner:
+        found: dict[str, str] = confiner.run("encoders.confine:own_rights")
+    return found
