@@ -1,0 +1,1 @@
+"""The person's page at `/`: static files, served as they are. No framework, nothing from other hosts, no build step."""

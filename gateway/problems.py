@@ -1,0 +1,165 @@
+"""How an error leaves the farm: RFC 9457 problem details, from one table of error classes.
+
+Everything that a client may act on is here: `status`, the stable `code`, a sentence in `detail`, a `hint` what to do,
+and an `error_id` that stands beside the full error in the log. What is not in the table is answered by its fault; what
+is not even typed is a 500 that tells nothing but its `error_id`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from encoders.errors import FarmError, Fault
+from gateway import errors
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and words of an error class; `hint` says what the client can do."""
+
+    status: int
+    title: str
+    hint: str | None = None
+
+
+ANSWERS: dict[type[FarmError], Answer] = {
+    errors.NotAuthenticated: Answer(401, "Not authenticated", "Make a token with `reelmill token`."),
+    errors.UnknownResource: Answer(404, "Not found"),
+    errors.RateLimited: Answer(429, "Too many uploads started", "Wait as long as Retry-After says."),
+    errors.UnknownProfile: Answer(422, "Unknown profile", "Leave `profile` out to get the default one."),
+    errors.FileTooLarge: Answer(413, "File too large", "Send a smaller file or choose another profile."),
+    errors.ContentTypeNotAllowed: Answer(
+        415, "Content type not allowed", "Convert the file or choose another profile."
+    ),
+    errors.PartLayoutInvalid: Answer(422, "Part size not usable", "Leave `part_size_bytes` out."),
+    errors.PartNumberInvalid: Answer(422, "Part number out of range"),
+    errors.PartLengthInvalid: Answer(
+        422, "Part length wrong", "Every part has `part_size_bytes`; the last has the rest."
+    ),
+    errors.UploadNotOpen: Answer(409, "Upload session is closed", "Start a new upload."),
+    errors.UploadExpired: Answer(410, "Upload session expired", "Start a new upload."),
+    errors.PartsMissing: Answer(409, "Parts missing", "Put the missing parts, then complete again."),
+    errors.PartEtagMismatch: Answer(422, "Part ETag differs", "List the parts with GET, put the part again if needed."),
+    errors.PartSizeMismatch: Answer(409, "Part size differs", "Put the part again with its right length."),
+    errors.PartsUnexpected: Answer(422, "Unexpected parts", "Send each part of the layout once."),
+    errors.StateConflict: Answer(409, "Not possible in this state"),
+    errors.SourceGone: Answer(410, "Source no longer kept", "Upload the file again."),
+    errors.CursorInvalid: Answer(400, "Cursor not valid", "Start again without `cursor`."),
+    errors.SignatureInvalid: Answer(403, "Signed URL not valid", "Ask the API for a fresh URL."),
+    errors.LengthRequired: Answer(411, "Content-Length required"),
+    errors.BodyLengthMismatch: Answer(400, "Body length differs", "Send exactly the signed number of bytes."),
+    errors.RangeNotSatisfiable: Answer(416, "Range not satisfiable"),
+}
+
+BY_FAULT: dict[Fault, Answer] = {
+    Fault.CALLER: Answer(400, "Request not possible"),
+    Fault.INPUT: Answer(422, "Source cannot be processed"),
+    Fault.DEVICE: Answer(503, "Farm cannot do this now", "Try again later."),
+    Fault.INFRASTRUCTURE: Answer(503, "Farm cannot do this now", "Try again later."),
+}
+TELLING = frozenset({Fault.CALLER, Fault.INPUT})
+"""Faults whose detail is meant for the client; that of the others may name machines, and stays in the log."""
+
+CODES = {400: "request_invalid", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def answer_for(error: FarmError) -> Answer:
+    """The table's entry for an error: of its class, else of its nearest base, else of its fault."""
+    for kind in type(error).__mro__:
+        if kind in ANSWERS:
+            return ANSWERS[kind]
+    return BY_FAULT[error.fault]
+
+
+def problem(
+    request: Request, *, status: int, title: str, code: str, headers: Mapping[str, str] | None = None, **more: Any
+) -> JSONResponse:
+    """A problem document; `more` are its other members, those that are None left out."""
+    error_id: str = getattr(request.state, "error_id", None) or secrets.token_hex(8)
+    body = {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "error_id": error_id,
+        "instance": request.url.path,
+        **{key: value for key, value in more.items() if value is not None},
+    }
+    log.info("problem", status=status, code=code, error_id=error_id, path=request.url.path, detail=more.get("detail"))
+    answer_headers: dict[str, str] = dict(getattr(request.state, "answer_headers", {}))
+    return JSONResponse(body, status, headers={**answer_headers, **(headers or {})}, media_type=MEDIA_TYPE)
+
+
+async def _on_farm_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FarmError)
+    answer = answer_for(error)
+    headers: dict[str, str] = {}
+    if answer.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if answer.status == 503:
+        headers["Retry-After"] = "5"
+        request.state.error_id = secrets.token_hex(8)
+        log.error("unavailable", error_id=request.state.error_id, code=error.code, detail=error.detail, exc_info=error)
+    detail = error.detail if error.fault in TELLING else None
+    return problem(
+        request,
+        status=answer.status,
+        title=answer.title,
+        code=error.code,
+        headers=headers,
+        detail=detail,
+        hint=answer.hint,
+    )
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # The rejected values are left out: they may be secrets, and they may be huge.
+    found = [{"pointer": "/" + "/".join(map(str, e["loc"])), "detail": e["msg"]} for e in error.errors()[:20]]
+    return problem(
+        request,
+        status=422,
+        title="Request does not fit the schema",
+        code="validation_failed",
+        hint="See /docs for the fields and their limits.",
+        errors=found,
+    )
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = CODES.get(error.status_code, "http_error")
+    return problem(request, status=error.status_code, title=str(error.detail), code=code, headers=error.headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    request.state.error_id = secrets.token_hex(8)
+    log.error("unexpected error", error_id=request.state.error_id, path=request.url.path, exc_info=error)
+    return problem(
+        request,
+        status=500,
+        title="Unexpected error",
+        code="internal",
+        hint="Report the error_id to the farm's operator.",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer all its errors as problems."""
+    app.add_exception_handler(FarmError, _on_farm_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_bug)

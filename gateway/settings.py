@@ -1,0 +1,55 @@
+"""Settings of the HTTP side: one frozen object, read once at the entry points and passed down as values."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1 << 20
+
+
+class GatewaySettings(BaseSettings):
+    """How the gateway listens, authenticates and limits. Environment variables carry the prefix `REELMILL_`."""
+
+    model_config = SettingsConfigDict(env_prefix="REELMILL_", frozen=True, extra="ignore")
+
+    host: str = Field(default="127.0.0.1")
+    """Address to listen on. Loopback unless asked: the farm has no business on a network that nobody chose."""
+
+    port: int = Field(default=8080, ge=0, le=65_535)
+    """TCP port to listen on; 0 lets the system choose."""
+
+    jwt_secret: SecretStr = Field(default=SecretStr(""))
+    """HS256 secret of bearer tokens, at least 32 bytes; empty means one made on first start in `data_dir/secrets`."""
+
+    cors_origins: tuple[str, ...] = Field(default=())
+    """Origins whose pages may call the API. The data plane answers every origin: its URLs carry their own right."""
+
+    part_size_bytes: int = Field(default=10 * MEBIBYTE, ge=5 * MEBIBYTE)
+    """Part size that clients get when they name none. Source: the upload contract's 10 MB parts."""
+
+    max_upload_bytes: int = Field(default=200_000_000_000, gt=0)
+    """Largest source that any profile may take, bytes."""
+
+    upload_ttl_s: float = Field(default=86_400.0, gt=0)
+    """How long an upload session stays open after its start, seconds."""
+
+    part_url_ttl_s: float = Field(default=600.0, gt=0)
+    """How long a signed part URL holds, seconds. Source: the upload contract's 10 minutes."""
+
+    media_url_ttl_s: float = Field(default=6 * 3_600.0, gt=0)
+    """How long a signed media prefix holds, seconds: longer than anybody watches one video."""
+
+    initiate_rates: dict[str, str] = Field(
+        default={"paid": "1000/hour", "verified": "100/hour", "free": "10/hour"},
+    )
+    """Uploads that a user may start, by tier, as `count/period`. Source: the upload contract's 10 an hour for free."""
+
+    sse_heartbeat_s: float = Field(default=15.0, gt=0)
+    """Silence after which an event stream sends a comment, seconds: proxies close quiet connections after 30 to 60."""
+
+    webhook_url: str = Field(default="")
+    """Where every event is posted; empty means nowhere."""
+
+    webhook_secret: SecretStr = Field(default=SecretStr(""))
+    """Secret of webhook signatures, `whsec_` and base64 of 24 to 64 bytes; required with `webhook_url`."""
