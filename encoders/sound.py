@@ -1,0 +1,321 @@
+"""A source's sound track as one unbroken stereo signal on the asset's clock.
+
+Sample 0 is the asset's time 0. Everything is placed by its timestamp: silence before a late start and in gaps, what
+lies before time 0 or twice is dropped. Timestamps that jitter move nothing; a clock that drifts is followed by
+stretching a little, so that no click is heard and sync holds over hours.
+
+Memory: one decoded frame and a few blocks, whatever the length.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from encoders.downmix import Limiter, Samples, stereo_matrix
+from encoders.errors import Damaged
+from encoders.media import MediaInfo
+
+GAP_S = 0.015
+"""Timestamps off by more, with those that follow, are a gap or an overlap: shorter than any codec's frame (Opus 20 ms,
+AAC-LC 21.3 ms at 48 kHz), longer than the rounding of any container (1 ms in Matroska, FLV and ASF)."""
+DRIFT_S = 0.004
+"""Offset from which the signal is stretched towards its timestamps, until it is within a quarter of that."""
+STRETCH = 0.005
+"""Most that a block is stretched or squeezed: 0.5 %, under a tenth of a semitone."""
+LOOK_AHEAD_FRAMES = 8
+"""Frames whose timestamps vote on an offset, so that one wrong timestamp moves nothing."""
+FADE_S = 0.002
+"""Length of the ramp at both sides of a gap or a cut."""
+LIMITER_S = 0.01
+"""Half of the limiter's window."""
+SILENCE_BLOCK = 48_000
+"""Samples of silence returned at once."""
+
+
+@dataclass
+class Soundtrack:
+    """Reads one sound track. Iterate `blocks` to its end, then read `errors` and `odd`.
+
+    Attributes:
+        source: local path.
+        stream: index of the stream in the container.
+        origin_s: time on the source's clock of the first sample returned.
+        samples: how many samples are returned in all, exactly.
+        sample_rate: of what is returned, Hz.
+        gain: factor applied to everything, before the limiter.
+        errors: packets that did not decode.
+        odd: sentences about gaps that were filled and overlaps that were cut.
+    """
+
+    source: Path
+    info: MediaInfo
+    stream: int
+    origin_s: Fraction
+    samples: int
+    sample_rate: int
+    gain: float = 1.0
+    errors: int = 0
+    decoded_samples: int = 0
+    gaps: list[Fraction] = field(default_factory=list)
+    overlaps: list[Fraction] = field(default_factory=list)
+
+    def blocks(self) -> Iterator[Samples]:
+        """The signal, 2 x n at a time, n > 0; `samples` in all.
+
+        Raises:
+            Damaged: not one sample of the track decodes.
+        """
+        limiter = Limiter(round(LIMITER_S * self.sample_rate))
+        left = self.samples
+        for block in self._placed():
+            left -= block.shape[1]
+            ready = limiter.push(block * np.float32(self.gain) if self.gain != 1.0 else block)
+            if ready.shape[1]:
+                yield ready
+        rest = limiter.flush()
+        if rest.shape[1]:
+            yield rest
+        if not self.decoded_samples:
+            raise Damaged(f"no sound of stream {self.stream} decodes: upload a file whose sound plays")
+        while left:
+            step = min(left, SILENCE_BLOCK)
+            left -= step
+            yield np.zeros((2, step), np.float32)
+
+    def _placed(self) -> Iterator[Samples]:
+        """The signal by timestamps, cut at the asset's end, not padded to it."""
+        tape = _Tape(self.samples, self.sample_rate)
+        run: _Run | None = None
+        with open_source(self.source, self.info) as container:
+            window: deque[av.AudioFrame] = deque()
+            frames = self._frames(container)
+            for frame in frames:
+                window.append(frame)
+                if len(window) > LOOK_AHEAD_FRAMES:
+                    run = self._take(window, run, tape)
+                    yield from tape.ready()
+                    if tape.full:
+                        return
+            while window and not tape.full:
+                run = self._take(window, run, tape)
+                yield from tape.ready()
+            if run is not None:
+                tape.write(run.drain())
+            yield from tape.ready(final=True)
+
+    def _take(self, window: deque[av.AudioFrame], run: _Run | None, tape: _Tape) -> _Run:
+        """Move the first frame of the window to the tape; returns the run it belongs to."""
+        frame = window[0]
+        offset = run.offset_s(window) if run is not None else None
+        self.decoded_samples += frame.samples
+        if run is None or not run.fits(frame) or (offset is not None and abs(offset) > GAP_S):
+            if run is not None:
+                tape.write(run.drain())
+            at_s = _time_s(frame)
+            if at_s is None:
+                at_s = run.end_s if run is not None else self.origin_s
+            if run is not None and offset is not None and abs(offset) > GAP_S:
+                (self.gaps if offset > 0 else self.overlaps).append(at_s - self.origin_s)
+            run = _Run(at_s, frame, self.sample_rate)
+            tape.place(round((at_s - self.origin_s) * self.sample_rate))
+            offset = None
+        tape.write(run.convert(frame, offset))
+        window.popleft()
+        return run
+
+    def _frames(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+        """Frames that decode, in order; counts packets that do not."""
+        stream = container.streams[self.stream]
+        assert isinstance(stream, av.AudioStream)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                self.errors += 1
+                return
+            if packet is None:
+                return
+            try:
+                decoded = packet.decode()
+            except (av.error.FFmpegError, ValueError):
+                self.errors += 1
+                continue
+            for frame in decoded:
+                if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
+                    yield frame
+
+
+def open_source(source: Path, info: MediaInfo) -> av.container.InputContainer:
+    """Open a source by the demuxer that the probe settled on, and read nothing but this one file.
+
+    Naming the demuxer keeps a file from being taken for a playlist; the protocol list keeps it from naming others.
+    """
+    container = av.open(
+        f"file:{source}",
+        format=info.container.split(",")[0],
+        options={"protocol_whitelist": "file"},
+        metadata_errors="replace",
+    )
+    assert isinstance(container, av.container.InputContainer)
+    return container
+
+
+class _Tape:
+    """The output: samples written one after the other, with silence where a later position is asked for."""
+
+    def __init__(self, samples: int, sample_rate: int) -> None:
+        self._samples = samples
+        self._fade = max(1, round(FADE_S * sample_rate))
+        self._written = 0
+        self._skip = 0
+        self._silence = 0
+        self._fade_in = False
+        self._held: Samples = np.zeros((2, 0), np.float32)
+        self._out: list[Samples] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the asset's last sample is written."""
+        return self._written >= self._samples
+
+    def place(self, position: int) -> None:
+        """The next sample written belongs at this position; what lies before the present one will be dropped."""
+        distance = position - self._written
+        if self._written:
+            ramp = np.linspace(1.0, 0.0, min(self._fade, self._held.shape[1]), dtype=np.float32)
+            if ramp.size and abs(distance) > 1:
+                self._held[:, -ramp.size :] *= ramp
+            self._fade_in = abs(distance) > 1
+        self._skip = max(0, -distance)
+        self._silence = min(max(0, distance), self._samples - self._written)
+        self._written += self._silence
+
+    def write(self, block: Samples) -> None:
+        """Append samples."""
+        dropped = min(self._skip, block.shape[1])
+        self._skip -= dropped
+        block = block[:, dropped : dropped + max(0, self._samples - self._written)]
+        if not block.shape[1]:
+            return
+        if self._fade_in:
+            block = block.copy()
+            size = min(self._fade, block.shape[1])
+            block[:, :size] *= np.linspace(0.0, 1.0, size, dtype=np.float32)
+            self._fade_in = False
+        self._release_silence()
+        self._written += block.shape[1]
+        self._held = np.concatenate([self._held, block], axis=1)
+
+    def ready(self, final: bool = False) -> Iterator[Samples]:
+        """What can be taken; the last few samples are held back for a fade, unless `final`."""
+        yield from self._take_out()
+        keep = 0 if final or self.full else self._fade
+        if final:
+            self._release_silence()
+        count = self._held.shape[1] - keep
+        if count > 0:
+            yield self._held[:, :count]
+            self._held = self._held[:, count:].copy()
+
+    def _release_silence(self) -> None:
+        if self._silence:
+            if self._held.shape[1]:
+                self._out.append(self._held)
+                self._held = np.zeros((2, 0), np.float32)
+            self._out.append(np.broadcast_to(np.float32(0), (2, self._silence)))
+            self._silence = 0
+
+    def _take_out(self) -> Iterator[Samples]:
+        out, self._out = self._out, []
+        for block in out:
+            for at in range(0, block.shape[1], SILENCE_BLOCK):
+                yield block[:, at : at + SILENCE_BLOCK]
+
+
+class _Run:
+    """Frames of one format that follow each other without a gap."""
+
+    def __init__(self, start_s: Fraction, frame: av.AudioFrame, sample_rate: int) -> None:
+        self._format = _format_of(frame)
+        self._rate = frame.sample_rate
+        self._sample_rate = sample_rate
+        self.end_s = start_s
+        """Where the next frame starts, on the source's clock, by what was written."""
+        self._stretching = False
+        self._matrix = stereo_matrix([channel.name for channel in frame.layout.channels])
+        self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sample_rate)
+
+    def fits(self, frame: av.AudioFrame) -> bool:
+        """Whether a frame has this run's format."""
+        return _format_of(frame) == self._format
+
+    def offset_s(self, window: deque[av.AudioFrame]) -> float | None:
+        """How late the window's frames are against where they would be written, seconds; None when untold.
+
+        Their median, or what the first says itself when that is nearer to zero.
+        """
+        at_s, offsets = self.end_s, []
+        for frame in window:
+            stamp = _time_s(frame)
+            if stamp is not None:
+                offsets.append(float(stamp - at_s))
+            at_s += Fraction(frame.samples, frame.sample_rate)
+        if not offsets or _time_s(window[0]) is None:
+            return None
+        return min(offsets[0], statistics.median(offsets), key=abs)
+
+    def convert(self, frame: av.AudioFrame, offset_s: float | None) -> Samples:
+        """A frame as stereo at the output's rate, stretched towards its timestamps when they drift."""
+        self.end_s += Fraction(frame.samples, self._rate)
+        frame.pts = None
+        block = self._stereo(self._resampler.resample(frame))
+        if offset_s is not None:
+            limit = DRIFT_S / 4 if self._stretching else DRIFT_S
+            self._stretching = abs(offset_s) > limit
+            if self._stretching and block.shape[1] > 1:
+                block = self._stretched(block, offset_s)
+        return block
+
+    def drain(self) -> Samples:
+        """The resampler's tail."""
+        return self._stereo(self._resampler.resample(None))
+
+    def _stretched(self, block: Samples, offset_s: float) -> Samples:
+        count = block.shape[1]
+        most = max(1, int(STRETCH * count))
+        extra = max(-most, min(most, round(offset_s * self._sample_rate)))
+        if not extra:
+            return block
+        self.end_s += Fraction(extra, self._sample_rate)
+        places = np.linspace(0, count - 1, count + extra)
+        return np.stack([np.interp(places, np.arange(count), channel) for channel in block]).astype(np.float32)
+
+    def _stereo(self, frames: list[av.AudioFrame]) -> Samples:
+        blocks = [frame.to_ndarray() for frame in frames if frame.samples]
+        if not blocks:
+            return np.zeros((2, 0), np.float32)
+        block = np.concatenate(blocks, axis=1).astype(np.float32, copy=False)
+        if not np.isfinite(block).all():
+            block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        return np.asarray(self._matrix @ block, np.float32)
+
+
+def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _time_s(frame: av.AudioFrame) -> Fraction | None:
+    """A frame's timestamp, seconds on the source's clock."""
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * frame.time_base

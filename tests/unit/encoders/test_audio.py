@@ -1,0 +1,167 @@
+"""Sound renditions: in sync to the sample, as long as planned, cut at the picture's boundaries."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sound_clips import decode_rendition, delay_samples, describe, noise, sound_plan, write_sound
+
+from encoders.audio import AudioResult, encode_audio
+from encoders.boxes import read_fragments
+from encoders.errors import Damaged
+from encoders.ladder import AudioSettings
+from encoders.plan import Grid, Plan
+
+RATE = 48_000
+
+
+def encode(source: Path, plan: Plan, out: Path) -> AudioResult:
+    return encode_audio(source, describe(source), plan, plan.audio[0], out)
+
+
+def rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if samples.size else 0.0
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "rate"),
+    [("flac", "mkv", 48_000), ("aac", "mp4", 44_100), ("libopus", "webm", 48_000), ("pcm_s16le", "wav", 22_050)],
+)
+def test_decoded_sound_is_in_sync_to_the_sample(tmp_path: Path, codec: str, suffix: str, rate: int) -> None:
+    sound = noise(3, rate)
+    source = write_sound(tmp_path / f"source.{suffix}", sound, codec=codec, rate=rate)
+    result = encode(source, sound_plan(Fraction(3)), tmp_path)
+    first, mine = decode_rendition(tmp_path / "audio", result)
+    theirs = np.stack([np.interp(np.arange(3 * RATE) * rate / RATE, np.arange(3 * rate), row) for row in sound])
+    assert first == 0
+    assert result.samples == 3 * RATE
+    assert abs(delay_samples(theirs.astype(np.float32), mine)) <= RATE // 1000
+    assert rms(mine[:, 4096:100_000]) == pytest.approx(rms(theirs[:, 4096:100_000]), rel=0.1)
+
+
+def test_sound_that_starts_late_is_preceded_by_silence(tmp_path: Path) -> None:
+    sound = noise(2)
+    source = write_sound(tmp_path / "late.mkv", sound, start_s=Fraction(1, 2))
+    result = encode(source, sound_plan(Fraction(3)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    expected = np.concatenate([np.zeros((2, RATE // 2), np.float32), sound], axis=1)
+    assert rms(mine[:, : RATE // 2 - 2048]) < 1e-4
+    assert abs(delay_samples(expected, mine)) <= 48
+    assert rms(mine[:, RATE * 5 // 2 + 2048 : 3 * RATE]) < 1e-4
+
+
+def test_sound_before_time_zero_is_cut(tmp_path: Path) -> None:
+    sound = noise(3)
+    source = write_sound(tmp_path / "early.mkv", sound)
+    result = encode(source, sound_plan(Fraction(2), origin_s=Fraction(1, 3)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert result.samples == 2 * RATE
+    assert abs(delay_samples(sound[:, RATE // 3 :], mine)) <= 48
+
+
+def test_a_gap_stays_silent_and_what_follows_in_time(tmp_path: Path) -> None:
+    sound = noise(4)
+    source = write_sound(tmp_path / "gap.mkv", sound, cuts=[(1.5, 2.0)])
+    result = encode(source, sound_plan(Fraction(4)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert rms(mine[:, int(1.6 * RATE) : int(1.9 * RATE)]) < 1e-4
+    later = slice(int(2.2 * RATE), 4 * RATE)
+    assert abs(delay_samples(sound[:, later], mine[:, later])) <= 48
+    assert any("1 gaps" in warning for warning in result.warnings)
+
+
+def test_jitter_of_timestamps_makes_neither_gaps_nor_warnings(tmp_path: Path) -> None:
+    sound = noise(4)
+    source = write_sound(tmp_path / "jitter.mkv", sound, jitter_s=0.003)
+    result = encode(source, sound_plan(Fraction(4)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert not result.warnings
+    assert abs(delay_samples(sound, mine)) <= 96
+    quiet = np.lib.stride_tricks.sliding_window_view(np.abs(mine[0, 2048 : 4 * RATE - 2048]), 240)[::120].max(axis=1)
+    assert quiet.min() > 0.001
+
+
+def test_a_clock_that_drifts_is_followed(tmp_path: Path) -> None:
+    sound = noise(8)
+    source = write_sound(tmp_path / "drift.mkv", sound, drift=0.004)
+    result = encode(source, sound_plan(Fraction(8)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    at = 7 * RATE
+    theirs = sound[:, round(at / 1.004) :][:, : RATE // 2]
+    assert abs(delay_samples(theirs, mine[:, at : at + RATE // 2])) <= RATE // 100
+    assert not result.warnings
+
+
+def test_mono_reaches_both_sides_unchanged(tmp_path: Path) -> None:
+    sound = noise(2, channels=1)
+    source = write_sound(tmp_path / "mono.wav", sound, codec="pcm_s16le", layout="mono")
+    _, mine = decode_rendition(tmp_path / "audio", encode(source, sound_plan(Fraction(2)), tmp_path))
+    assert mine.shape[0] == 2
+    for side in mine:
+        assert rms(side[4096:90_000]) == pytest.approx(rms(sound[0, 4096:90_000]), rel=0.05)
+
+
+def test_surround_is_mixed_down_without_clipping(tmp_path: Path) -> None:
+    sound = np.zeros((6, 2 * RATE), np.float32)
+    tone = np.sin(np.arange(2 * RATE) * 2 * np.pi * 441 / RATE).astype(np.float32) * 0.9
+    sound[0, :RATE] = sound[2, :RATE] = sound[4, :RATE] = tone[:RATE]  # left, centre and left surround at once: 2.2
+    sound[3] = 0.5 * np.sin(np.arange(2 * RATE) * 2 * np.pi * 50 / RATE)  # low-frequency effects: left out
+    sound[2, RATE:] = tone[RATE:] * 0.5
+    source = write_sound(tmp_path / "surround.mkv", sound, codec="flac", layout="5.1")
+    _, mine = decode_rendition(tmp_path / "audio", encode(source, sound_plan(Fraction(2)), tmp_path))
+    assert 0.85 < np.abs(mine[:, 4096 : RATE - 4096]).max() < 1.0
+    second = mine[:, RATE + 4096 : 2 * RATE - 4096]
+    assert rms(second[0]) == pytest.approx(0.45 / 2, rel=0.05)  # 0.9 / 2 of centre, -3 dB, as RMS of a sine
+    assert rms(second[0] - second[1]) < 0.02
+
+
+def test_media_segments_are_cut_at_the_picture_s_boundaries(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "source.mkv", noise(5))
+    grid = Grid(fps=Fraction(30_000, 1001), frames=150, origin_s=Fraction(0), gop_frames=30, media_segment_frames=60)
+    result = encode(source, sound_plan(grid.duration_s, grid=grid), tmp_path)
+    assert [piece.number for piece in result.media] == [1, 2, 3]
+    assert sum(piece.samples for piece in result.media) == result.samples == round(grid.duration_s * RATE)
+    at = 0
+    for piece in result.media:
+        data = (tmp_path / "audio" / f"{piece.number:05d}.m4s").read_bytes()
+        (fragment,) = read_fragments(data)
+        assert len(data) == piece.size_bytes
+        assert fragment.sequence == piece.number
+        assert fragment.samples[0].decode_time == at
+        assert sum(sample.duration for sample in fragment.samples) == piece.samples
+        boundary = (piece.number - 1) * 60 / grid.fps * RATE
+        assert 0 <= at - boundary < 1024
+        at += piece.samples
+
+
+def test_loudness_is_brought_to_what_the_profile_asks(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "quiet.mkv", noise(6, level=0.03))
+    plain = encode(source, sound_plan(Fraction(6)), tmp_path / "plain")
+    wanted = encode(source, sound_plan(Fraction(6), settings=AudioSettings(loudness_lufs=-16.0)), tmp_path / "wanted")
+    assert plain.loudness_lufs is None
+    assert wanted.loudness_lufs is not None
+    gain = 10 ** ((-16.0 - wanted.loudness_lufs) / 20)
+    before, after = (decode_rendition(tmp_path / n / "audio", r)[1] for n, r in (("plain", plain), ("wanted", wanted)))
+    assert gain > 2
+    assert rms(after[:, 4096:200_000]) / rms(before[:, 4096:200_000]) == pytest.approx(gain, rel=0.05)
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "source.mkv", noise(2))
+    results = [encode(source, sound_plan(Fraction(2)), tmp_path / name) for name in ("one", "two")]
+    assert results[0] == results[1]
+    assert (tmp_path / "one/audio/init.mp4").read_bytes() == (tmp_path / "two/audio/init.mp4").read_bytes()
+
+
+def test_a_track_of_which_nothing_decodes_is_damage(tmp_path: Path) -> None:
+    source = write_sound(tmp_path / "source.mp4", noise(1), codec="aac")
+    data = bytearray(source.read_bytes())
+    start = data.index(b"mdat") + 4
+    end = data.index(b"moov") - 4
+    data[start:end] = b"\xff" * (end - start)
+    source.write_bytes(data)
+    with pytest.raises(Damaged, match="stream 0"):
+        encode(source, sound_plan(Fraction(1)), tmp_path)
