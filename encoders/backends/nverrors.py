@@ -141,8 +141,8 @@ _MEANING: dict[GpuCause, str] = {
 def classify_cause(text: str) -> GpuCause:
     """The cause that a library's error text names.
 
-    NVENC's and CUDA's codes share the smallest numbers; PyNvVideoCodec prints NVENC's for its encoder ("Enc" in the name
-    of the function) and CUDA's else. What nobody recognises counts as a fault of the device: the safe reading, since
+    NVENC's and CUDA's codes share the smallest numbers; PyNvVideoCodec prints NVENC's for its encoder ("Enc" in the
+    name of the function), CUDA's else. What nobody recognises counts as a fault of the device: the safe reading, since
     then nothing of the segment is used and the device is proven again.
     """
     found = _CODE.search(text)
