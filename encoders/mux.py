@@ -19,25 +19,25 @@ SEGMENT_TYPE = struct.pack(">I4s4sI4s4s", 24, b"styp", b"cmfs", 0, b"msdh", b"cm
 """Brands of every media segment. Source: ISO/IEC 23000-19, 7.3.3.1; 23009-1, 6.3.4.2."""
 
 
-def write_box(kind: str, *payload: bytes) -> bytes:
+def box(kind: bytes, *payload: bytes) -> bytes:
     """A box around the payload, under 4 GiB. Source: ISO/IEC 14496-12, 4.2."""
-    return b"".join((struct.pack(">I4s", 8 + sum(map(len, payload)), kind.encode("latin-1")), *payload))
+    return b"".join((struct.pack(">I4s", 8 + sum(map(len, payload)), kind), *payload))
 
 
-def write_full_box(kind: str, version: int, flags: int, *payload: bytes) -> bytes:
+def full_box(kind: bytes, version: int, flags: int, *payload: bytes) -> bytes:
     """A box with version and flags. Source: ISO/IEC 14496-12, 4.2."""
-    return write_box(kind, struct.pack(">I", version << 24 | flags), *payload)
+    return box(kind, struct.pack(">I", version << 24 | flags), *payload)
 
 
 def file_type(major: bytes, *compatible: bytes) -> bytes:
     """ftyp."""
-    return write_box("ftyp", major, struct.pack(">I", 0), *compatible)
+    return box(b"ftyp", major, struct.pack(">I", 0), *compatible)
 
 
 def movie_header(timescale: int, duration: int, next_track: int) -> bytes:
     """mvhd, with the duration in ticks of `timescale`; 0 for fragmented files."""
-    return write_full_box(
-        "mvhd",
+    return full_box(
+        b"mvhd",
         1,
         0,
         struct.pack(">QQIQ", 0, 0, timescale, duration),
@@ -59,8 +59,8 @@ def track_header(
     group: int = 0,
 ) -> bytes:
     """tkhd; the duration is in ticks of the movie, the size in pixels as displayed."""
-    return write_full_box(
-        "tkhd",
+    return full_box(
+        b"tkhd",
         1,
         0x7 if enabled else 0x2,
         struct.pack(">QQI4xQ8x", 0, 0, track, duration),
@@ -74,31 +74,31 @@ def media_header(timescale: int, duration: int, language: str | None) -> bytes:
     """mdhd, and elng when the language is no three-letter code; the duration is in ticks of `timescale`."""
     code = language if language and len(language) == 3 and language.isascii() and language.islower() else "und"
     packed = sum((ord(letter) - 0x60) << shift for letter, shift in zip(code, (10, 5, 0), strict=True))
-    header = write_full_box("mdhd", 1, 0, struct.pack(">QQIQHH", 0, 0, timescale, duration, packed, 0))
+    header = full_box(b"mdhd", 1, 0, struct.pack(">QQIQHH", 0, 0, timescale, duration, packed, 0))
     if language and code != language and language.isascii():
-        header += write_full_box("elng", 0, 0, language.encode() + b"\0")
+        header += full_box(b"elng", 0, 0, language.encode() + b"\0")
     return header
 
 
 def handler(kind: bytes, name: str) -> bytes:
     """hdlr."""
-    return write_full_box("hdlr", 0, 0, struct.pack(">I4s12x", 0, kind), name.encode() + b"\0")
+    return full_box(b"hdlr", 0, 0, struct.pack(">I4s12x", 0, kind), name.encode() + b"\0")
 
 
 def data_in_this_file() -> bytes:
     """dinf: samples lie in the same file."""
-    return write_box("dinf", write_full_box("dref", 0, 0, struct.pack(">I", 1), write_full_box("url ", 0, 1)))
+    return box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), full_box(b"url ", 0, 1)))
 
 
 def sample_table(description: bytes, *tables: bytes) -> bytes:
     """stbl of a sample description (stsd) and tables; without tables, the empty ones that a fragmented file holds."""
     empty = (
-        write_full_box("stts", 0, 0, struct.pack(">I", 0)),
-        write_full_box("stsc", 0, 0, struct.pack(">I", 0)),
-        write_full_box("stsz", 0, 0, struct.pack(">II", 0, 0)),
-        write_full_box("stco", 0, 0, struct.pack(">I", 0)),
+        full_box(b"stts", 0, 0, struct.pack(">I", 0)),
+        full_box(b"stsc", 0, 0, struct.pack(">I", 0)),
+        full_box(b"stsz", 0, 0, struct.pack(">II", 0, 0)),
+        full_box(b"stco", 0, 0, struct.pack(">I", 0)),
     )
-    return write_box("stbl", description, *(tables or empty))
+    return box(b"stbl", description, *(tables or empty))
 
 
 def aac_description(config: bytes, sample_rate: int, channels: int, bitrate_bps: int) -> bytes:
@@ -109,32 +109,32 @@ def aac_description(config: bytes, sample_rate: int, channels: int, bitrate_bps:
     """
     decoder = _descriptor(4, struct.pack(">BBxHII", 0x40, 0x15, 0, bitrate_bps, bitrate_bps) + _descriptor(5, config))
     stream = _descriptor(3, struct.pack(">HB", 0, 0) + decoder + _descriptor(6, b"\x02"))
-    entry = write_box(
-        "mp4a",
+    entry = box(
+        b"mp4a",
         struct.pack(">6xH8xHH4xI", 1, channels, 16, sample_rate << 16),
-        write_full_box("esds", 0, 0, stream),
+        full_box(b"esds", 0, 0, stream),
     )
-    return write_full_box("stsd", 0, 0, struct.pack(">I", 1), entry)
+    return full_box(b"stsd", 0, 0, struct.pack(">I", 1), entry)
 
 
 def aac_init(config: bytes, sample_rate: int, channels: int, bitrate_bps: int, language: str | None) -> bytes:
     """The init segment of an AAC rendition; its media timescale is the sampling rate."""
-    media = write_box(
-        "mdia",
+    media = box(
+        b"mdia",
         media_header(sample_rate, 0, language),
         handler(b"soun", "Sound"),
-        write_box(
-            "minf",
-            write_full_box("smhd", 0, 0, bytes(4)),
+        box(
+            b"minf",
+            full_box(b"smhd", 0, 0, bytes(4)),
             data_in_this_file(),
             sample_table(aac_description(config, sample_rate, channels, bitrate_bps)),
         ),
     )
-    movie = write_box(
-        "moov",
+    movie = box(
+        b"moov",
         movie_header(sample_rate, 0, 2),
-        write_box("trak", track_header(1, 0, volume=True, group=1), media),
-        write_box("mvex", write_full_box("trex", 0, 0, struct.pack(">5I", 1, 1, 0, 0, 0))),
+        box(b"trak", track_header(1, 0, volume=True, group=1), media),
+        box(b"mvex", full_box(b"trex", 0, 0, struct.pack(">5I", 1, 1, 0, 0, 0))),
     )
     return file_type(b"iso6", b"iso6", b"cmfc", b"mp41") + movie
 
@@ -156,18 +156,18 @@ def sync_media_segment(number: int, decode_time: int, durations: Sequence[int], 
         flags, rows = 0x301, b"".join(struct.pack(">II", *pair) for pair in pairs)
 
     def fragment(offset: int) -> bytes:
-        return write_box(
-            "moof",
-            write_full_box("mfhd", 0, 0, struct.pack(">I", number)),
-            write_box(
-                "traf",
-                write_full_box("tfhd", 0, 0x020028, struct.pack(">III", 1, usual, SYNC_SAMPLE)),
-                write_full_box("tfdt", 1, 0, struct.pack(">Q", decode_time)),
-                write_full_box("trun", 0, flags, struct.pack(">Ii", len(sizes), offset), rows),
+        return box(
+            b"moof",
+            full_box(b"mfhd", 0, 0, struct.pack(">I", number)),
+            box(
+                b"traf",
+                full_box(b"tfhd", 0, 0x020028, struct.pack(">III", 1, usual, SYNC_SAMPLE)),
+                full_box(b"tfdt", 1, 0, struct.pack(">Q", decode_time)),
+                full_box(b"trun", 0, flags, struct.pack(">Ii", len(sizes), offset), rows),
             ),
         )
 
-    return SEGMENT_TYPE + fragment(len(fragment(0)) + 8) + write_box("mdat", *samples)
+    return SEGMENT_TYPE + fragment(len(fragment(0)) + 8) + box(b"mdat", *samples)
 
 
 def _descriptor(tag: int, payload: bytes) -> bytes:
