@@ -119,6 +119,13 @@ class IllegalTransition(MetadataError):
     fault = Fault.CALLER
 
 
+class CursorInvalid(MetadataError):
+    """The cursor was not made by this listing: begin again without one."""
+
+    code = "cursor_invalid"
+    fault = Fault.CALLER
+
+
 class RedisUnavailable(FarmError):
     """The embedded Valkey did not start or did not come back; the detail holds the end of its log."""
 

@@ -119,6 +119,7 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
+        Index(None, "state", "seq"),
         Index(None, "state", "tier", "seq"),
         Index(None, "state", "lease_until"),
         Index(None, "user_id", "state"),

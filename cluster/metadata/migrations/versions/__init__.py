@@ -1,0 +1,1 @@
+"""One file a migration, numbered; each names the one before it."""
