@@ -131,3 +131,10 @@ class RedisUnavailable(FarmError):
 
     code = "redis_unavailable"
     fault = Fault.INFRASTRUCTURE
+
+
+class ClusterUnavailable(FarmError):
+    """Ray cannot be started or joined; nothing that was started on the way is left running."""
+
+    code = "cluster_unavailable"
+    fault = Fault.INFRASTRUCTURE

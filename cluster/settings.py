@@ -60,6 +60,15 @@ class ClusterSettings(BaseSettings):
     source_retention_s: float = Field(default=30 * 86_400, gt=0)
     """How long the source of a rejected or failed video is kept for a retry, seconds."""
 
+    dispatcher_metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port on which the dispatcher serves its Prometheus metrics; 0 means none."""
+
+    metrics_host: str = Field(default="127.0.0.1")
+    """Address on which the dispatcher serves its metrics."""
+
+    ray_dashboard: bool = Field(default=True)
+    """Whether the embedded Ray node serves its dashboard, on loopback."""
+
     log_json: bool = Field(default=False)
     """Log one JSON object a line instead of readable text."""
 

@@ -1,0 +1,75 @@
+"""`ray.remote` around thin holders; nothing else. The work is in `worker.Worker`, which knows no Ray."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+
+import ray
+
+from cluster.settings import ClusterSettings
+from cluster.staging import Staging
+from cluster.storage.open import open_store
+from cluster.tasks import Outcome, TaskRequest, WorkerDescription
+from cluster.worker import Worker
+from encoders.backends import registry
+from encoders.confine import Confiner
+
+CONCURRENCY = 3
+"""One thread works, one answers `stop` and `ping` meanwhile, one spare so that neither waits for the other."""
+
+
+class SlotHolder:
+    """Holds one `Worker` in a Ray actor process and lets other threads stop what it does."""
+
+    def __init__(self, settings: ClusterSettings, worker_id: str) -> None:
+        self.worker_id = worker_id
+        node_id = ray.get_runtime_context().get_node_id()
+        scratch = settings.root / "scratch" / f"{worker_id}-{uuid.uuid4().hex[:8]}"
+        self.worker = Worker(
+            store=open_store(settings),
+            staging=Staging(settings.staging_dir, settings.staging_bytes),
+            confiner=Confiner(),
+            scratch=scratch,
+            encode_log=settings.root / "logs" / "encodes.jsonl",
+            memory_bytes=settings.task_memory_bytes,
+        )
+        backends = tuple(str(each.name) for each in registry.capabilities() if each.available)
+        self.description = WorkerDescription(
+            worker_id=worker_id,
+            node_id=node_id,
+            device_id=f"cpu:{node_id}",
+            pid=os.getpid(),
+            backends=backends,
+        )
+        self._stops: dict[tuple[str, int], threading.Event] = {}
+        self._busy = threading.Lock()
+
+    def describe(self) -> WorkerDescription:
+        """Who this is and what it can do; answers once the worker is ready."""
+        return self.description
+
+    def run(self, request: TaskRequest) -> Outcome:
+        """One attempt of one task; a second call waits for the first to end."""
+        stop = self._stops.setdefault((request.task_id, request.attempt), threading.Event())
+        try:
+            with self._busy:
+                return self.worker.run(request, stop)
+        finally:
+            self._stops.pop((request.task_id, request.attempt), None)
+
+    def stop(self, task_id: str, attempt: int) -> bool:
+        """End an attempt that runs or waits here; False when it is not here."""
+        event = self._stops.get((task_id, attempt))
+        if event is None:
+            return False
+        event.set()
+        return True
+
+    def ping(self) -> str:
+        """Answers as long as the process lives."""
+        return self.worker_id
+
+
+WorkerActor = ray.remote(SlotHolder)

@@ -1,0 +1,68 @@
+"""A job as tasks: what the scheduler gets to see of an inspected source, and what an attempt's request holds. Pure.
+
+inspect ─► audio × sound renditions ─┐
+        └► segment × segments ───────┴► package
+"""
+
+from __future__ import annotations
+
+from encoders.media import MediaInfo
+from encoders.plan import Plan
+from scheduler.jobs import CostFeatures, TaskKind, TaskSpec
+
+
+def inspect_task(job_id: str) -> TaskSpec:
+    """The one task of a job whose source nobody has looked at."""
+    cost = CostFeatures(kind=TaskKind.INSPECT, codec="", pixels=0, frames=1, preset="")
+    return TaskSpec(task_id=f"{job_id}/inspect", kind=TaskKind.INSPECT, cost=cost, position=0, renditions=0)
+
+
+def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str, ...]) -> tuple[TaskSpec, ...]:
+    """All tasks that follow inspection.
+
+    Args:
+        backends: that may encode the segments, best first; one, since a rendition has one encoder.
+    """
+    pixels = sum(each.width * each.height for each in plan.renditions)
+    codec = info.video.codec if info.video else ""
+    tasks = [
+        TaskSpec(
+            task_id=f"{job_id}/audio/{rendition.name}",
+            kind=TaskKind.AUDIO,
+            cost=CostFeatures(kind=TaskKind.AUDIO, codec="", pixels=0, frames=int(plan.duration_s) + 1, preset=""),
+            position=index,
+            renditions=0,
+        )
+        for index, rendition in enumerate(plan.audio)
+    ]
+    tasks += [
+        TaskSpec(
+            task_id=f"{job_id}/segment/{segment.index:05d}",
+            kind=TaskKind.SEGMENT,
+            cost=CostFeatures(
+                kind=TaskKind.SEGMENT, codec=codec, pixels=pixels, frames=segment.frames, preset=plan.preset
+            ),
+            position=len(plan.audio) + segment.index,
+            backends=backends,
+            renditions=len(plan.renditions),
+        )
+        for segment in plan.segments
+    ]
+    frames = plan.grid.frames if plan.grid else int(plan.duration_s) + 1
+    package = TaskSpec(
+        task_id=f"{job_id}/package",
+        kind=TaskKind.PACKAGE,
+        needs=tuple(task.task_id for task in tasks),
+        cost=CostFeatures(kind=TaskKind.PACKAGE, codec="", pixels=pixels, frames=frames, preset=""),
+        position=len(tasks),
+        renditions=0,
+    )
+    return (*tasks, package)
+
+
+def part_of(task_id: str) -> int | str | None:
+    """Which segment (index) or sound rendition (name) a task makes; None for `inspect` and `package`."""
+    _, kind, *rest = task_id.split("/")
+    if kind == TaskKind.SEGMENT:
+        return int(rest[0])
+    return rest[0] if rest else None

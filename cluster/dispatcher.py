@@ -1,0 +1,450 @@
+"""The loop: stamps what happened into events, feeds the engine, writes what it decided, then carries it out.
+
+Rule: no policy here. Everything that could be decided one way or another is decided by `scheduler.engine`; this loop
+only keeps three promises. Written before done: a decision is in the database before anything acts on it, so a
+dispatcher may die at any point and the next one resumes from what it wrote. Fenced: every write of a job carries the
+token of its claim; a dispatcher that was paused and replaced changes nothing and drops the job. Never stuck: a
+database, store or worker that is away for a while delays work and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from pydantic import TypeAdapter
+from scheduler.engine import Scheduler
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster import ledger
+from cluster.breakdown import inspect_task, part_of, planned_tasks
+from cluster.errors import DatabaseUnavailable, FencedOut
+from cluster.ledger import ClaimedJob
+from cluster.metadata.database import Database
+from cluster.metrics import DispatcherMetrics
+from cluster.pool import WorkerPool
+from cluster.settings import ClusterSettings
+from cluster.tasks import Done, Outcome, TaskRequest, WorkerDescription
+from encoders.errors import Failure, Fault
+from scheduler import events, instructions
+from scheduler.jobs import GpuPolicy, TaskKind, Tier, WorkerSpec
+
+log = structlog.get_logger()
+
+CLAIM_LIMIT = 500
+"""Jobs claimed in one transaction: many enough that the engine sees the whole queue, few enough that the lock is
+short."""
+EXPLAIN_EVERY_S = 1.0
+"""How often the explanations that the gateway reads are written."""
+DATABASE_RETRY_S = 1.0
+"""Pause before a write that found no database is tried again."""
+
+Write = Callable[[AsyncSession], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class ActiveJob:
+    """What the loop knows of a job that it holds."""
+
+    claimed: ClaimedJob
+    kinds: dict[str, TaskKind] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+    frames_done: int = 0
+    backend: str = "cpu"
+    done: Done | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """An attempt's outcome, on its way into the loop."""
+
+    start: instructions.StartTask
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWrite:
+    """A write that belongs to a job: dropped with it when its claim is lost."""
+
+    job_id: str
+    write: Write
+
+
+class Dispatcher:
+    """One claimant of jobs, one engine, one pool of workers.
+
+    Args:
+        owner: who holds the claims; the leadership's name and token are part of it.
+        explain: publishes explanations (job id -> JSON-able value) for the gateways.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        database: Database,
+        engine: Scheduler,
+        owner: str,
+        metrics: DispatcherMetrics,
+        explain: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.engine = engine
+        self.owner = owner
+        self.metrics = metrics
+        self.pool = WorkerPool(settings, joined=self._worker_joined, lost=self._worker_lost)
+        self.jobs: dict[str, ActiveJob] = {}
+        self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
+        self._explain = explain
+        self._running: set[asyncio.Task[None]] = set()
+        self._last_explained = 0.0
+
+    # -- loops
+
+    async def run(self, doorbell: Callable[[float], Awaitable[None]]) -> None:
+        """Work until cancelled.
+
+        Args:
+            doorbell: waits until there may be something new, at most so many seconds.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._decide_forever())
+            group.create_task(self._claim_forever(doorbell))
+            group.create_task(self._renew_forever())
+            group.create_task(self._watch_nodes_forever())
+            group.create_task(self._tick_forever())
+
+    async def _decide_forever(self) -> None:
+        while True:
+            batch = [await self.inbox.get()]
+            while not self.inbox.empty():
+                batch.append(self.inbox.get_nowait())
+            await self._decide(batch)
+
+    async def _claim_forever(self, doorbell: Callable[[float], Awaitable[None]]) -> None:
+        while True:
+            try:
+                while await self._claim() == CLAIM_LIMIT:
+                    pass
+                for job_id in await ledger.cancelled(self.database, self.owner):
+                    self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", error=error.detail)
+            await doorbell(self.settings.poll_s)
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.job_lease_s / 3)
+            tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
+            try:
+                lost = await ledger.renew(self.database, self.owner, tokens, self.settings.job_lease_s)
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", error=error.detail)
+                continue
+            for job_id in lost:
+                self._drop(job_id)
+
+    async def _watch_nodes_forever(self) -> None:
+        while True:
+            await self.pool.refresh()
+            await asyncio.sleep(self.settings.poll_s)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self.inbox.put_nowait(events.Tick(at=_now()))
+
+    # -- what happened
+
+    def _worker_joined(self, worker: WorkerDescription) -> None:
+        spec = WorkerSpec(
+            worker_id=worker.worker_id,
+            node_id=worker.node_id,
+            device_id=worker.device_id,
+            backends=worker.backends,
+            confined="cpu" in worker.backends,
+        )
+        self.inbox.put_nowait(events.WorkerJoined(at=_now(), worker=spec))
+
+    def _worker_lost(self, worker_id: str, reason: str) -> None:
+        self.inbox.put_nowait(events.WorkerLost(at=_now(), worker_id=worker_id, reason=reason))
+
+    async def _claim(self) -> int:
+        claimed = await ledger.claim(self.database, self.owner, self.settings, CLAIM_LIMIT)
+        for job in claimed:
+            self._take_over(job)
+        return len(claimed)
+
+    def _take_over(self, claimed: ClaimedJob) -> None:
+        """Let the engine have a job, new or resumed: finished tasks stay finished."""
+        job = ActiveJob(claimed=claimed, backend=claimed.encoder or "cpu")
+        self.jobs[claimed.job_id] = job
+        tasks = [inspect_task(claimed.job_id)]
+        if claimed.plan is not None and claimed.info is not None:
+            tasks += planned_tasks(claimed.job_id, claimed.plan, claimed.info, (job.backend,))
+        for task in tasks:
+            job.kinds[task.task_id] = task.kind
+            job.frames[task.task_id] = task.cost.frames
+        job.frames_done = sum(
+            job.frames[task_id] for task_id in claimed.done if job.kinds.get(task_id) is TaskKind.SEGMENT
+        )
+        log.info("job_claimed", job_id=claimed.job_id, video_id=claimed.video_id, done=len(claimed.done))
+        self.inbox.put_nowait(
+            events.JobSubmitted(
+                at=_now(),
+                job_id=claimed.job_id,
+                user_id=claimed.user_id,
+                tier=Tier(claimed.tier),
+                tasks=tuple(tasks),
+                gpu=GpuPolicy(claimed.gpu),
+                weight=claimed.weight,
+                deadline_at=_monotonic(claimed.deadline_at),
+                open=claimed.plan is None,
+                done=claimed.done,
+                attempts=claimed.attempts,
+                deaths=claimed.deaths,
+                encoder=claimed.encoder,
+                submitted_at=_monotonic(claimed.created_at),
+            )
+        )
+
+    # -- deciding
+
+    async def _decide(self, batch: Iterable[events.Event | Finished]) -> None:
+        """Feed a batch to the engine, write its decisions in one transaction, then act on them."""
+        writes: list[JobWrite] = []
+        decided: list[instructions.Instruction] = []
+        for item in batch:
+            for event in self._events_of(item, writes):
+                decided += self.engine.handle(event)
+        writes += [write for each in decided for write in self._writes_of(each)]
+        if writes:
+            await self._commit(writes)
+        for each in decided:
+            self._act(each)
+        self.metrics.observe(self.engine.stats())
+        await self._publish_explanations()
+
+    def _events_of(self, item: events.Event | Finished, writes: list[JobWrite]) -> list[events.Event]:
+        if not isinstance(item, Finished):
+            return [item]
+        start, outcome, at = item.start, item.outcome, _now()
+        job = self.jobs.get(start.job_id)
+        if isinstance(outcome, Failure):
+            self._log_failure(start, outcome)
+            failed = events.TaskFailed(
+                at=at, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, failure=outcome
+            )
+            return [failed]
+        done = events.TaskDone(
+            at=at,
+            task_id=start.task_id,
+            attempt=start.attempt,
+            worker_id=start.worker_id,
+            engine_s=outcome.engine_s,
+        )
+        if job is None:
+            return [done]
+        self._log_done(start, outcome)
+        writes.append(JobWrite(job_id=start.job_id, write=ledger.result(job.claimed, start, outcome)))
+        match job.kinds[start.task_id]:
+            case TaskKind.INSPECT:
+                return [done, self._planned(job, outcome, writes)]
+            case TaskKind.SEGMENT:
+                writes.append(JobWrite(job_id=start.job_id, write=self._progress(job, start.task_id)))
+            case TaskKind.PACKAGE:
+                job.done = outcome
+        return [done]
+
+    def _planned(self, job: ActiveJob, outcome: Done, writes: list[JobWrite]) -> events.Event:
+        """An inspected source: its plan is written, its tasks are added."""
+        plan, info = outcome.plan, outcome.info
+        if plan is None or info is None:
+            raise ValueError(f"job {job.claimed.job_id}: inspection answered without a plan")
+        job.claimed = replace(job.claimed, plan=plan, info=info)
+        tasks = planned_tasks(job.claimed.job_id, plan, info, (job.backend,))
+        for task in tasks:
+            job.kinds[task.task_id] = task.kind
+            job.frames[task.task_id] = task.cost.frames
+        writes.append(JobWrite(job_id=job.claimed.job_id, write=ledger.plan(job.claimed, plan, info, tasks)))
+        return events.TasksAdded(at=_now(), job_id=job.claimed.job_id, tasks=tasks)
+
+    def _progress(self, job: ActiveJob, task_id: str) -> Write:
+        """All renditions of a segment come out of one decode, so they progress together."""
+        job.frames_done += job.frames.pop(task_id, 0)
+        plan = job.claimed.plan
+        total = plan.grid.frames if plan and plan.grid else 1
+        share = min(1.0, job.frames_done / total)
+        renditions = {each.name: share for each in plan.renditions} if plan else {}
+        return ledger.progress(job.claimed, renditions)
+
+    # -- writing
+
+    def _writes_of(self, each: instructions.Instruction) -> list[JobWrite]:
+        if not isinstance(each, instructions.SaveTask | instructions.SaveJob | instructions.FinishJob):
+            return []
+        job = self.jobs.get(each.job_id)
+        if job is None:
+            return []
+        match each:
+            case instructions.SaveTask():
+                write = ledger.task(job.claimed, each)
+            case instructions.SaveJob():
+                write = ledger.job(job.claimed, each)
+            case instructions.FinishJob():
+                write = ledger.finish(job.claimed, each, job.done)
+        return [JobWrite(job_id=each.job_id, write=write)]
+
+    async def _commit(self, writes: list[JobWrite]) -> None:
+        """Write until it is written; a job whose claim is lost is dropped and the others go on."""
+        while writes:
+            current = ""
+            try:
+                async with self.database.write() as session:
+                    for each in writes:
+                        current = each.job_id
+                        await each.write(session)
+                return
+            except FencedOut:
+                self._drop(current)
+                writes = [each for each in writes if each.job_id != current]
+            except DatabaseUnavailable as error:
+                log.warning("database_unavailable", error=error.detail)
+                await asyncio.sleep(DATABASE_RETRY_S)
+
+    def _drop(self, job_id: str) -> None:
+        """Another dispatcher has the job: stop what runs of it here, and write nothing more."""
+        if self.jobs.pop(job_id, None) is not None:
+            log.warning("job_fenced_out", job_id=job_id)
+            self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
+
+    # -- acting
+
+    def _act(self, each: instructions.Instruction) -> None:
+        match each:
+            case instructions.StartTask():
+                self._spawn(self._attempt(each))
+            case instructions.StopTask():
+                self._spawn(self.pool.stop(each.worker_id, each.task_id, each.attempt))
+            case instructions.FinishJob():
+                job = self.jobs.pop(each.job_id, None)
+                failure = each.failure
+                log.info(
+                    "job_finished",
+                    job_id=each.job_id,
+                    video_id=job.claimed.video_id if job else None,
+                    state=each.state,
+                    code=failure.code if failure else None,
+                    detail=failure.detail if failure else None,
+                )
+                self.metrics.job_finished(each.state, failure)
+            case instructions.CheckDevice():
+                self._spawn(self._check(each))
+            case instructions.ReplaceWorker():
+                self.pool.replace(each.worker_id, each.reason)
+            case instructions.Alert():
+                log.error("alert", alert=each.name, detail=each.detail)
+                self.metrics.alert(each.name)
+            case instructions.AskForWorkers():
+                self.metrics.wanted_workers(each.count)
+            case _:
+                pass  # saves are written already
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _attempt(self, start: instructions.StartTask) -> None:
+        job = self.jobs.get(start.job_id)
+        if job is None:
+            failure = Failure(code="job_gone", fault=Fault.INFRASTRUCTURE, detail="the job is no longer held here")
+            self.inbox.put_nowait(Finished(start=start, outcome=failure))
+            return
+        claimed = job.claimed
+        request = TaskRequest(
+            job_id=start.job_id,
+            task_id=start.task_id,
+            attempt=start.attempt,
+            kind=job.kinds[start.task_id],
+            video_id=claimed.video_id,
+            source_key=claimed.source_key,
+            profile=claimed.profile,
+            backend=start.backend,
+            threads=self.settings.threads_per_slot,
+            slots=max(1, len(self.pool.members)),
+            timeout_s=start.timeout_s,
+            part=part_of(start.task_id),
+            plan=claimed.plan,
+            info=claimed.info,
+            confined=start.confined,
+        )
+        log.info("task_started", task=start.task_id, attempt=start.attempt, worker=start.worker_id, twin=start.twin)
+        outcome = await self.pool.run(start.worker_id, request)
+        if outcome is not None:  # else the pool has reported the worker as lost, and the engine draws the conclusion
+            self.inbox.put_nowait(Finished(start=start, outcome=outcome))
+
+    async def _check(self, each: instructions.CheckDevice) -> None:
+        healthy, detail = await self.pool.check(each.worker_id)
+        self.inbox.put_nowait(events.DeviceChecked(at=_now(), device_id=each.device_id, healthy=healthy, detail=detail))
+
+    async def _publish_explanations(self) -> None:
+        if time.monotonic() - self._last_explained < EXPLAIN_EVERY_S or not self.jobs:
+            return
+        self._last_explained = time.monotonic()
+        at = _now()
+        await self._explain(
+            {job_id: _plain(self.engine.explain(job_id, at)) for job_id in list(self.jobs)[:CLAIM_LIMIT]}
+        )
+
+    # -- telling
+
+    def _log_done(self, start: instructions.StartTask, done: Done) -> None:
+        self.metrics.task_finished("done", start.backend)
+        log.info(
+            "task_done",
+            task=start.task_id,
+            attempt=start.attempt,
+            worker=start.worker_id,
+            reused=done.reused,
+            wall_s=round(done.wall_s, 3),
+            engine_s=round(done.engine_s, 3),
+            **{f"{name}_s": round(value, 3) for name, value in done.timings_s.items()},
+        )
+
+    def _log_failure(self, start: instructions.StartTask, failure: Failure) -> None:
+        self.metrics.task_finished(failure.code, start.backend)
+        log.warning(
+            "task_failed",
+            task=start.task_id,
+            attempt=start.attempt,
+            worker=start.worker_id,
+            code=failure.code,
+            fault=failure.fault,
+            detail=failure.detail,
+            evidence=dict(failure.evidence),
+        )
+
+    async def close(self) -> None:
+        """Hand the jobs back and end the workers; a successor may claim them at once."""
+        self.pool.close()
+        tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
+        await ledger.release(self.database, self.owner, tokens)
+
+
+def _now() -> float:
+    """The engine's clock: monotonic, so that a step of the wall clock moves no deadline."""
+    return time.monotonic()
+
+
+def _monotonic(epoch_s: float | None) -> float | None:
+    """An epoch time on the engine's clock."""
+    return None if epoch_s is None else time.monotonic() + (epoch_s - time.time())
+
+
+def _plain(value: Any) -> Any:
+    return TypeAdapter(type(value)).dump_python(value, mode="json")

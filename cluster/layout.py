@@ -1,0 +1,65 @@
+"""Where things lie in object storage: every key that the farm writes is made here, and nowhere else.
+
+    sources/<video>/source                          the upload; kept until its retention ends
+    assets/<video>/<asset key>/<rendition>/…        what players load; never changed once written
+    work/<video>/<asset key>/<task>.json            the record of one finished task: written last, so that a record
+                                                    means that everything it names is in place
+
+The asset key is a digest of the source, the ladder, the grid and the encoder (encoders.plan), so a media segment's key
+is its content key: a retry, a resumed job or a twin finds what is finished instead of making it again.
+"""
+
+from __future__ import annotations
+
+from encoders.plan import Plan
+
+MEDIA_TYPES = {
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".jpg": "image/jpeg",
+    ".vtt": "text/vtt",
+    ".json": "application/json",
+}
+"""Content types by suffix. Source: RFC 8216 section 4, ISO/IEC 23009-1 annex C, RFC 6381."""
+
+
+def source_key(video_id: str) -> str:
+    """Key of an uploaded source."""
+    return f"sources/{video_id}/source"
+
+
+def asset_prefix(video_id: str, plan: Plan) -> str:
+    """Folder of an asset, with a slash at its end."""
+    return f"assets/{video_id}/{plan.asset_key}/"
+
+
+def media_key(video_id: str, plan: Plan, rendition: str, number: int) -> str:
+    """Key of one media segment; numbers start at 1."""
+    return f"{asset_prefix(video_id, plan)}{rendition}/{number:05d}.m4s"
+
+
+def init_key(video_id: str, plan: Plan, rendition: str) -> str:
+    """Key of a rendition's initialisation segment."""
+    return f"{asset_prefix(video_id, plan)}{rendition}/init.mp4"
+
+
+def record_prefix(video_id: str, plan: Plan) -> str:
+    """Folder of the records of an asset's tasks."""
+    return f"work/{video_id}/{plan.asset_key}/"
+
+
+def segment_record(video_id: str, plan: Plan, index: int) -> str:
+    """Key of the record of a finished segment."""
+    return f"{record_prefix(video_id, plan)}segment-{index:05d}.json"
+
+
+def audio_record(video_id: str, plan: Plan, rendition: str) -> str:
+    """Key of the record of a finished sound rendition."""
+    return f"{record_prefix(video_id, plan)}{rendition}.json"
+
+
+def content_type(path: str) -> str:
+    """Content type of a file of an asset, by its suffix."""
+    return MEDIA_TYPES["." + path.rsplit(".", 1)[-1]]

@@ -1,0 +1,191 @@
+"""The workers of a Ray cluster: one actor for each encode slot of each node, started, watched and replaced.
+
+Ray is never a queue here (Ray has no priorities): a worker holds at most one task, and the dispatcher decides again
+when it is done. An actor that dies is not restarted by Ray but replaced by a new one with a new id, so that a late
+answer of the old one can be told apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.actors import CONCURRENCY, WorkerActor
+from cluster.settings import ClusterSettings
+from cluster.tasks import Outcome, TaskRequest, WorkerDescription
+from encoders.errors import Failure, Fault
+
+log = structlog.get_logger()
+
+NAMESPACE = "reelmill"
+SLOT_RESOURCE = "reelmill_slots"
+"""A node may say by this Ray resource how many encode slots it offers; otherwise the settings say."""
+START_TIMEOUT_S = 120.0
+"""A worker that has not described itself by then is given up: a cold import of Ray and FFmpeg takes seconds, not
+minutes."""
+STOP_PATIENCE_S = 5.0
+"""How long a stopped attempt may take to answer before its actor is killed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """A worker that has joined."""
+
+    description: WorkerDescription
+    actor: Any
+
+
+class WorkerPool:
+    """Keeps one actor running for each slot of each node that Ray knows.
+
+    Args:
+        joined, lost: called on the event loop when a worker has described itself, and when it is gone: its id, and
+        one of
+            the reasons that `scheduler.events.WorkerLost` knows.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        joined: Callable[[WorkerDescription], None],
+        lost: Callable[[str, str], None],
+    ) -> None:
+        self.settings = settings
+        self.members: dict[str, Member] = {}
+        self._joined = joined
+        self._lost = lost
+        self._numbers = itertools.count(1)
+        self._starting: dict[str, set[str]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drained: set[str] = set()
+
+    async def refresh(self) -> None:
+        """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
+        nodes = await asyncio.to_thread(ray.nodes)
+        alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
+        for worker_id, member in list(self.members.items()):
+            if member.description.node_id not in alive:
+                self._drop(worker_id, "node_lost", "its node is gone")
+        for node_id, node in alive.items():
+            if node_id in self._drained:
+                continue
+            have = sum(member.description.node_id == node_id for member in self.members.values())
+            have += len(self._starting.get(node_id, ()))
+            for _ in range(self._slots(node) - have):
+                self._start(node_id)
+
+    def _slots(self, node: dict[str, Any]) -> int:
+        resources = node.get("Resources", {})
+        if SLOT_RESOURCE in resources:
+            return int(resources[SLOT_RESOURCE])
+        cores = int(resources.get("CPU", 0))
+        return min(self.settings.worker_slots, cores) if self.settings.worker_slots else cores
+
+    def _start(self, node_id: str) -> None:
+        worker_id = f"{node_id[:8]}-{next(self._numbers)}"
+        self._starting.setdefault(node_id, set()).add(worker_id)
+        task = asyncio.create_task(self._bring_up(node_id, worker_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_up(self, node_id: str, worker_id: str) -> None:
+        actor = None
+        try:
+            actor = WorkerActor.options(
+                num_cpus=1,
+                max_concurrency=CONCURRENCY,
+                max_restarts=0,
+                max_task_retries=0,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False),
+            ).remote(self.settings, worker_id)
+            description = await asyncio.wait_for(_value(actor.describe.remote()), START_TIMEOUT_S)
+        except (RayError, TimeoutError) as error:
+            log.warning("worker_did_not_start", worker=worker_id, node=node_id, error=str(error)[:500])
+            if actor is not None:
+                _kill(actor)
+            return
+        finally:
+            self._starting[node_id].discard(worker_id)
+        self.members[worker_id] = Member(description=description, actor=actor)
+        log.info("worker_joined", worker=worker_id, node=node_id, pid=description.pid, backends=description.backends)
+        self._joined(description)
+
+    async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
+        """Run one attempt on a worker; None when the worker was lost meanwhile, which is then reported by `lost`.
+
+        An attempt that passes its time is stopped; when its worker does not even answer to that, the worker is killed.
+        """
+        member = self.members.get(worker_id)
+        if member is None:
+            return None
+        reference = member.actor.run.remote(request)
+        try:
+            # The worker's own limit ends a task in time; this one is for a worker that hangs itself.
+            return await asyncio.wait_for(_value(reference), request.timeout_s + 2 * STOP_PATIENCE_S)
+        except TimeoutError:
+            self._drop(worker_id, "hung", "it did not answer in time")
+            _kill(member.actor)
+            return Failure(
+                code="task_timeout",
+                fault=Fault.DEVICE,
+                detail=f"no answer within {request.timeout_s:.0f} s",
+                evidence={"worker": worker_id},
+            )
+        except RayActorError as error:
+            self._drop(worker_id, "crashed", str(error)[:300])
+            return None
+        except RayError as error:  # a bug or a broken node: the attempt fails, the worker is replaced
+            self._drop(worker_id, "crashed", f"{type(error).__name__}: {str(error)[:300]}")
+            _kill(member.actor)
+            return None
+
+    async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
+        """End an attempt; its `run` answers with a failure soon after. Does nothing when it is not there."""
+        member = self.members.get(worker_id)
+        if member is None:
+            return
+        try:
+            await asyncio.wait_for(_value(member.actor.stop.remote(task_id, attempt)), STOP_PATIENCE_S)
+        except (TimeoutError, RayError):
+            self._drop(worker_id, "hung", "it did not answer to stop")
+            _kill(member.actor)
+
+    def drain(self, node_id: str) -> None:
+        """Start no more workers on a node."""
+        self._drained.add(node_id)
+
+    def replace(self, worker_id: str, reason: str) -> None:
+        """End a worker whatever it does; `refresh` starts another."""
+        member = self.members.get(worker_id)
+        if member is not None:
+            self._drop(worker_id, "hung", reason)
+            _kill(member.actor)
+
+    def _drop(self, worker_id: str, reason: str, detail: str) -> None:
+        if self.members.pop(worker_id, None) is not None:
+            log.warning("worker_lost", worker=worker_id, reason=reason, detail=detail)
+            self._lost(worker_id, reason)
+
+    def close(self) -> None:
+        """Kill all workers; nothing they had finished is lost."""
+        for task in self._tasks:
+            task.cancel()
+        for member in self.members.values():
+            _kill(member.actor)
+        self.members.clear()
+
+
+async def _value(reference: Any) -> Any:
+    return await reference
+
+
+def _kill(actor: Any) -> None:
+    ray.kill(actor, no_restart=True)
