@@ -54,6 +54,7 @@ class VideoTrack:
         end_pts: presentation time at which the last frame shown ends.
         frame_rate: the constant rate on which all frames lie, or None when there is none (VFR).
         average_rate: frames over span, for VFR sources; always set.
+        typical_rate: one over the median gap between frames: what a VFR source does when it moves. None: not measured.
         frames: positions on the grid of `frame_rate` from the first to the last frame, or frames counted when VFR.
         keyframe_pts: presentation times at which decoding can start, ascending; the first may be after `first_pts` when
             the source starts in the middle of a GOP.
@@ -78,6 +79,7 @@ class VideoTrack:
     average_rate: Fraction
     frames: int
     keyframe_pts: tuple[int, ...]
+    typical_rate: Fraction | None = None
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, 90, 180, 270):

@@ -1,16 +1,20 @@
 """How a source is laid out for encoding: output frame grid, segments, IDR grid. Pure; standard library only.
 
 Rule: frames are counted, not timed. Output frame n stands for the span [n/fps, (n+1)/fps) after `origin_s`; it shows
-the source frame that is on screen at that time, within half a grid step. Segments are half-open ranges of output frames,
-cut on one grid of IDR frames that all renditions and all backends share.
+the source frame that is on screen at that time, within half a grid step (`shown_before`). Segments are half-open ranges
+of output frames, cut on one grid of IDR frames that all renditions and all backends share.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
-from encoders.ladder import AudioSettings, Rendition, StillSettings
+from encoders.ladder import AudioSettings, Profile, Rendition, StillSettings, VideoSettings, plan_ladder
+from encoders.languages import language_name, language_tag
+from encoders.media import MediaInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ class Plan:
         grid: None for audio-only assets, as are then `renditions` and `segments` empty.
         renditions: from small to large.
         audio: empty for silent sources.
-        duration_s: of the asset: the grid's, or the sound's when there is no picture.
+        duration_s: of the asset: from its time 0 to the end of its longest track, sound or picture.
         origin_s: the asset's time 0 on the source's clock; the grid's origin when there is one.
         encoder: identity of the encoder and its settings, one for all segments of all renditions (decision 7).
         asset_key: identity of everything that is made: 20 hex digits over all of the above; folder of the asset.
@@ -130,3 +134,215 @@ class Plan:
     origin_s: Fraction
     encoder: str
     asset_key: str
+
+
+MAX_SOUND_TRACKS = 16
+"""More tracks than any player lists; a file with hundreds of them is an attack on the encoders' time."""
+STANDARD_RATES = (
+    *(Fraction(rate) for rate in (1, 2, 5, 8, 10, 12, 15, 20)),
+    *(
+        Fraction(24000, 1001),
+        Fraction(24),
+        Fraction(25),
+        Fraction(30000, 1001),
+        Fraction(30),
+        Fraction(48),
+        Fraction(50),
+    ),
+    *(Fraction(60000, 1001), Fraction(60), Fraction(100), Fraction(120_000, 1001), Fraction(120)),
+)
+"""Rates that displays and players know, for sources without one of their own."""
+RATE_TOLERANCE = Fraction(2, 100)
+"""Recorders miss their nominal rate by less; the next standard rates (24000/1001 and 24 aside) lie further away."""
+FAST_RATE = Fraction(61, 2)
+"""Above this a rendition counts as fast, and its rate caps are raised."""
+WORTH_PADDING_FRAMES = Fraction(6, 10)
+"""A picture that starts less than this after the sound starts the asset; a later one is led in by its first frame."""
+ROUNDS = 2
+"""Segments for each slot at least, so that one slow segment does not leave the other slots idle at the end."""
+
+
+def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> Plan:
+    """Lay a source out for encoding.
+
+    Args:
+        info: what the probe found.
+        profile: what is wanted.
+        slots: how many segments the farm can encode at once; shapes the segments of short sources only.
+        encoder: `Backend.encoder_id` of the backend that encodes all of it.
+
+    Returns:
+        the plan; equal arguments give equal plans, with equal `asset_key`.
+    """
+    grid = plan_grid(info, profile.video)
+    origin_s = grid.origin_s if grid else info.start_s
+    audio = plan_audio(info)
+    ends = [track.end_s for track in info.audio if any(track.stream == rendition.stream for rendition in audio)]
+    length_s = max([end_s - origin_s for end_s in ends] + ([grid.duration_s] if grid else []))
+    plan = Plan(
+        source_sha256=info.sha256,
+        profile=profile.name,
+        preset=profile.video.preset,
+        grid=grid,
+        renditions=plan_renditions(info, profile, grid) if grid else (),
+        segments=plan_segments(grid, profile.video, slots) if grid else (),
+        audio=audio,
+        text=plan_text(info),
+        audio_settings=profile.audio,
+        still_settings=profile.stills,
+        duration_s=length_s,
+        origin_s=origin_s,
+        encoder=encoder,
+        asset_key="",
+    )
+    return replace(plan, asset_key=_key(plan))
+
+
+def plan_grid(info: MediaInfo, settings: VideoSettings) -> Grid | None:
+    """The frame grid: the source's own where it has one, else the standard rate that suits it; None without picture.
+
+    A picture that starts after the sound is led in by whole frames, so that sound and picture keep their distance
+    exactly: the origin is the first frame's start, less the lead-in.
+    """
+    video = info.video
+    if video is None:
+        return None
+    if video.frame_rate is not None:
+        every = max(1, -(-video.frame_rate // settings.max_fps))
+        fps, frames = video.frame_rate / every, -(-video.frames // every)
+    else:
+        fps = choose_rate(video.typical_rate or video.average_rate, settings.max_fps)
+        frames = max(1, round(video.duration_s * fps))
+    late = (video.start_s - info.start_s) * fps
+    lead = round(late) if late >= WORTH_PADDING_FRAMES else 0
+    gop_frames = max(1, round(Fraction(settings.gop_s) * fps))
+    gops = max(1, round(Fraction(settings.media_segment_s) * fps / gop_frames))
+    return Grid(
+        fps=fps,
+        frames=frames + lead,
+        origin_s=video.start_s - lead / fps,
+        gop_frames=gop_frames,
+        media_segment_frames=gops * gop_frames,
+    )
+
+
+def choose_rate(typical: Fraction, max_fps: int) -> Fraction:
+    """The constant rate for frames that come at no constant one.
+
+    Args:
+        typical: what the source does most of the time; long holds must not lower it, nor single short gaps raise it.
+
+    Returns:
+        the standard rate nearest to it when it is near, else the next above, so that no motion is lost.
+    """
+    allowed = [rate for rate in STANDARD_RATES if rate <= max_fps] or [Fraction(max_fps)]
+    nearest = min(allowed, key=lambda rate: abs(rate - typical))
+    if abs(nearest - typical) <= RATE_TOLERANCE * typical:
+        return nearest
+    return next((rate for rate in allowed if rate >= typical), allowed[-1])
+
+
+def plan_renditions(info: MediaInfo, profile: Profile, grid: Grid) -> tuple[Rendition, ...]:
+    """The source's ladder; above 30 frames a second with the caps that the profile allows there."""
+    if info.video is None:
+        return ()
+    ladder = plan_ladder(info.video, profile)
+    if grid.fps <= FAST_RATE:
+        return ladder
+    factor = profile.video.fast_maxrate_factor
+    return tuple(
+        replace(
+            rendition,
+            maxrate_bps=round(rendition.maxrate_bps * factor),
+            bufsize_bits=round(rendition.bufsize_bits * factor),
+        )
+        for rendition in ladder
+    )
+
+
+def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segment, ...]:
+    """Cut the grid into segments of whole media segments, near `segment_s`, as equal as can be.
+
+    Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
+    lengths left, the longest that keeps all slots busy for the fewest media segments is taken.
+    """
+    media = grid.media_segments
+    aim = round(Fraction(settings.segment_s) * grid.fps / grid.media_segment_frames)
+    longest = max(1, min(aim, media // (ROUNDS * max(1, slots))))
+
+    def makespan(length: int) -> int:
+        return -(-_count(media, length) // max(1, slots)) * length
+
+    length = min(range(longest, 0, -1), key=makespan)
+    count = _count(media, length)
+    segments, first = [], 0
+    for index in range(count):
+        last = first + media // count + (index < media % count)
+        segments.append(
+            Segment(
+                index=index,
+                start=first * grid.media_segment_frames,
+                end=min(grid.frames, last * grid.media_segment_frames),
+                first_media=first,
+            )
+        )
+        first = last
+    return tuple(segments)
+
+
+def _count(media: int, length: int) -> int:
+    return -(-media // length)
+
+
+def plan_audio(info: MediaInfo) -> tuple[AudioRendition, ...]:
+    """Every sound track as a rendition; the default one first, labels that tell them apart."""
+    tracks = sorted(info.audio[:MAX_SOUND_TRACKS], key=lambda track: not track.default)
+    labels = _labels([(track.title, track.language) for track in tracks], "Sound")
+    return tuple(
+        AudioRendition(
+            name=_numbered("audio", number),
+            stream=track.stream,
+            language=language_tag(track.language),
+            label=label,
+            default=number == 1,
+        )
+        for number, (track, label) in enumerate(zip(tracks, labels, strict=True), 1)
+    )
+
+
+def plan_text(info: MediaInfo) -> tuple[TextRendition, ...]:
+    """Every subtitle track as a rendition, in the source's order."""
+    labels = _labels([(track.title, track.language) for track in info.subtitles], "Subtitles")
+    return tuple(
+        TextRendition(
+            name=_numbered("text", number),
+            stream=track.stream,
+            language=language_tag(track.language),
+            label=label,
+            default=track.default,
+            forced=track.forced,
+        )
+        for number, (track, label) in enumerate(zip(info.subtitles, labels, strict=True), 1)
+    )
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _labels(tracks: list[tuple[str | None, str | None]], otherwise: str) -> list[str]:
+    """A label for each (title, language), no two the same: HLS wants names that are unique in a group."""
+    labels: list[str] = []
+    for title, language in tracks:
+        plain = "".join(sign for sign in title or "" if sign.isprintable() and sign != '"').strip()[:80]
+        label = plain or language_name(language) or otherwise
+        same = sum(1 for other in labels if other == label or other.startswith(f"{label} ("))
+        labels.append(f"{label} ({same + 1})" if same else label)
+    return labels
+
+
+def _key(plan: Plan) -> str:
+    """20 hex digits of a digest over everything else in the plan, rationals as "n/d"."""
+    values = asdict(replace(plan, asset_key=""))
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:20]
