@@ -67,6 +67,11 @@ class SlotHolder:
         event.set()
         return True
 
+    def check(self) -> tuple[bool, str]:
+        """Run the canary on this worker's device, after what it does now: (healthy, what was seen)."""
+        with self._busy:
+            return self.worker.check(self.description.backends[0])
+
     def ping(self) -> str:
         """Answers as long as the process lives."""
         return self.worker_id

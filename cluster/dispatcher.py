@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -26,7 +27,7 @@ from cluster.errors import DatabaseUnavailable, FencedOut
 from cluster.ledger import ClaimedJob
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
-from cluster.pool import WorkerPool
+from cluster.pool import Pool, WorkerPool
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, Outcome, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
@@ -80,6 +81,7 @@ class Dispatcher:
     Args:
         owner: who holds the claims; the leadership's name and token are part of it.
         explain: publishes explanations (job id -> JSON-able value) for the gateways.
+        open_pool: makes the workers' side from the callbacks (joined, lost); Ray's unless given.
     """
 
     def __init__(
@@ -90,13 +92,15 @@ class Dispatcher:
         owner: str,
         metrics: DispatcherMetrics,
         explain: Callable[[dict[str, Any]], Awaitable[None]],
+        open_pool: Callable[[Callable[[WorkerDescription], None], Callable[[str, str], None]], Pool] | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
         self.engine = engine
         self.owner = owner
         self.metrics = metrics
-        self.pool = WorkerPool(settings, joined=self._worker_joined, lost=self._worker_lost)
+        open_pool = open_pool or partial(WorkerPool, settings)
+        self.pool = open_pool(self._worker_joined, self._worker_lost)
         self.jobs: dict[str, ActiveJob] = {}
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
         self._explain = explain
@@ -376,7 +380,7 @@ class Dispatcher:
             profile=claimed.profile,
             backend=start.backend,
             threads=self.settings.threads_per_slot,
-            slots=max(1, len(self.pool.members)),
+            slots=max(1, self.pool.slots),
             timeout_s=start.timeout_s,
             part=part_of(start.task_id),
             plan=claimed.plan,

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import structlog
@@ -31,8 +31,43 @@ SLOT_RESOURCE = "reelmill_slots"
 START_TIMEOUT_S = 120.0
 """A worker that has not described itself by then is given up: a cold import of Ray and FFmpeg takes seconds, not
 minutes."""
+CHECK_TIMEOUT_S = 60.0
+"""A canary takes about a second on an idle core; it waits for what the worker does at the moment."""
 STOP_PATIENCE_S = 5.0
 """How long a stopped attempt may take to answer before its actor is killed."""
+
+
+class Pool(Protocol):
+    """What the dispatcher asks of its workers' side."""
+
+    @property
+    def slots(self) -> int:
+        """Workers that have joined."""
+        ...
+
+    async def refresh(self) -> None:
+        """Start workers that are missing, report those that are gone."""
+        ...
+
+    async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
+        """One attempt; None when the worker is gone, which `lost` has told then."""
+        ...
+
+    async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
+        """End an attempt."""
+        ...
+
+    async def check(self, worker_id: str) -> tuple[bool, str]:
+        """Whether the worker's device still encodes as it should, and what was seen."""
+        ...
+
+    def replace(self, worker_id: str, reason: str) -> None:
+        """End a worker and start another."""
+        ...
+
+    def close(self) -> None:
+        """End all workers."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +101,11 @@ class WorkerPool:
         self._starting: dict[str, set[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drained: set[str] = set()
+
+    @property
+    def slots(self) -> int:
+        """Workers that have joined."""
+        return len(self.members)
 
     async def refresh(self) -> None:
         """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
@@ -157,6 +197,16 @@ class WorkerPool:
         except (TimeoutError, RayError):
             self._drop(worker_id, "hung", "it did not answer to stop")
             _kill(member.actor)
+
+    async def check(self, worker_id: str) -> tuple[bool, str]:
+        """Run the canary on a worker's device: (healthy, what was seen). A worker that is gone is not healthy."""
+        member = self.members.get(worker_id)
+        if member is None:
+            return False, "the worker is gone"
+        try:
+            return tuple(await asyncio.wait_for(_value(member.actor.check.remote()), CHECK_TIMEOUT_S))
+        except (TimeoutError, RayError) as error:
+            return False, f"{type(error).__name__}: {str(error)[:300]}"
 
     def drain(self, node_id: str) -> None:
         """Start no more workers on a node."""

@@ -43,6 +43,8 @@ from scheduler.jobs import TaskKind
 T = TypeVar("T")
 log = structlog.get_logger()
 
+CANARY_S, CANARY_BYTES = 30.0, 10_000_000
+"""A second's work, with room for a busy host."""
 OUTPUT_SLACK = 4
 """How many times the capped rate a segment's output may take before the confined process is stopped: VBV allows twice
 in any two seconds, and containers and stills come on top."""
@@ -125,6 +127,19 @@ class Worker:
         finally:
             shutil.rmtree(out, ignore_errors=True)
         return _with_wall(done, time.monotonic() - started)
+
+    def check(self, backend: str) -> tuple[bool, str]:
+        """Encode a known clip and compare what comes out: (healthy, what was seen)."""
+        limits = Limits(memory_bytes=self.memory_bytes, wall_s=CANARY_S, output_bytes=CANARY_BYTES)
+        out = self.scratch / "canary"
+        out.mkdir(exist_ok=True)
+        try:
+            seen = self.confiner.run("encoders.canary:encode_canary", backend, out, limits=limits, writable=[out])
+        except FarmError as error:
+            return False, f"{error.code}: {error.detail}"
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+        return True, str(seen)
 
     # -- the four kinds of task
 
