@@ -1,7 +1,7 @@
 """What happened. Every event says when, in seconds of one clock that the caller chooses (a monotonic one, ideally).
 
-An event that does not fit the state (late, doubled, unknown) is no error: the engine ignores it. Ids are unique over the
-farm, so a task's events need not name its job.
+An event that does not fit the state (late, doubled, unknown) is no error: the engine ignores it. Ids are unique over
+the farm, so a task's events need not name its job.
 """
 
 from __future__ import annotations

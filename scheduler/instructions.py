@@ -1,7 +1,7 @@
 """What must be done. The dispatcher carries instructions out in the order of the list.
 
-Saves come before what makes them visible: a task's SaveTask precedes its StartTask, and SaveJob precedes FinishJob, so a
-dispatcher that writes first and acts second can die at any point and be resumed from what it wrote.
+Saves come before what makes them visible: a task's SaveTask precedes its StartTask, and SaveJob precedes FinishJob, so
+a dispatcher that writes first and acts second can die at any point and be resumed from what it wrote.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StartTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopTask:
-    """Stop an attempt. The slot stays taken until TaskDone, TaskFailed (any failure) or WorkerLost tells that it ended."""
+    """Stop an attempt. Its slot stays taken until TaskDone, TaskFailed or WorkerLost tells that it ended."""
 
     task_id: str
     attempt: int

@@ -1,4 +1,4 @@
-"""Values of the scheduler: what a caller submits (a job), its steps (tasks), and what offers itself to run them (workers).
+"""Values of the scheduler: what a caller submits (a job), its steps (tasks), and who offers to run them (workers).
 
 An attempt is one try of a task; its number starts at 1 and rises strictly over retries, twins and restarts. An
 engine-second is one second of one codec engine or core: the unit of cost and fairness.

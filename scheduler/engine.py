@@ -1,0 +1,69 @@
+"""The only door: an event goes in, instructions come out.
+
+    scheduler = Scheduler(SchedulerSettings())
+    for event in events:
+        for instruction in scheduler.handle(event):
+            carry_out(instruction)
+
+The engine is deterministic: the same events in the same order give the same instructions. So a logged incident replays
+as a test, and the simulator in benchmarks/ runs this very code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from scheduler import events, fleet, intake, outcomes
+from scheduler.assign import assign
+from scheduler.audit import audit
+from scheduler.events import Event
+from scheduler.instructions import Instruction
+from scheduler.ledger import Ledger
+from scheduler.settings import SchedulerSettings
+
+
+def _tick(_ledger: Ledger, _event: events.Tick) -> None:
+    """Nothing but time went by; timers are fired after every event."""
+
+
+_HANDLERS: dict[type, Callable[[Ledger, Any], None]] = {
+    events.JobSubmitted: intake.submit,
+    events.TasksAdded: intake.add_tasks,
+    events.CancelRequested: intake.cancel,
+    events.JobReprioritised: intake.reprioritise,
+    events.JobPaused: intake.pause,
+    events.JobResumed: intake.resume,
+    events.WorkerJoined: fleet.join,
+    events.WorkerLost: fleet.lost,
+    events.WorkerDraining: fleet.drain,
+    events.DeviceChecked: fleet.device_checked,
+    events.TaskDone: outcomes.done,
+    events.TaskFailed: outcomes.failed,
+    events.Tick: _tick,
+}
+
+
+class Scheduler:
+    """Decides whose task is next, where it runs, and what happens after a failure. Not thread-safe: one owner."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._ledger = Ledger(settings)
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """What must be done now that this happened.
+
+        Time never runs backwards: an event with an earlier `at` than one before counts as happening at that one's time.
+        An event that does not fit (late, doubled, unknown) changes nothing but the time.
+        """
+        ledger = self._ledger
+        ledger.now = max(ledger.now, event.at)
+        ledger.out = []
+        _HANDLERS[type(event)](ledger, event)
+        ledger.fire_timers()
+        assign(ledger)
+        return ledger.out
+
+    def validate(self) -> None:
+        """Checks the books against each other; linear in their size. Raises AssertionError on a broken invariant."""
+        audit(self._ledger)

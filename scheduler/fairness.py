@@ -1,0 +1,414 @@
+"""Weighted fair queue in engine-seconds: tier -> user -> job, with bounds that hold whatever the load.
+
+Two disciplines, one per question:
+
+**Who is next, between tiers and between users** (`_Share`): each member has a counter of the service it got, divided
+by its weight; the backlogged member with the smallest counter is next, and is charged the *predicted* cost at once;
+when a task ends, the difference to the *actual* cost is charged or given back. A member that comes back from idleness
+is lifted to the level's virtual time, the largest counter that was ever served: idleness earns nothing. This is the
+Virtual Token Counter (Source: Sheng et al., "Fairness in Serving Large Language Models", arXiv 2401.00588) with
+engine-seconds for tokens and charges that are predicted first and corrected later.
+
+**Which of a user's own jobs** (`User`): the one that would end first if all shared the user's service by weight. A job
+gets a finish tag F = v + R/w when it arrives: v is the user's virtual time, which moves by x/W when the user is
+served x while jobs of total weight W live; R is the predicted work of the whole job. (Source: Friedman & Henderson,
+"Fairness and efficiency in web server protocols", SIGMETRICS 2003: the order in which processor sharing would end jobs,
+served one after the other, ends none of them later than sharing does.) So a short job never waits behind a long one of
+its owner, and ten thousand equal jobs end one by one instead of all at the very end.
+
+Bounds. L: largest predicted cost of a task; e: largest |actual - predicted|; K: slots. D = L + K*e.
+
+1.  *Sharing.* While members f and g of a level are both backlogged with work that the same slots can run, their
+    services W_f, W_g, as charged, over any interval satisfy |W_f/w_f - W_g/w_g| <= 2 * D/min(w_f, w_g).
+    Proof. Let d = c_f - c_g. f is served only when c_f <= c_g, and is charged at most L/w_f: after a charge
+    d <= L/w_f. Corrections move d by at most e/w per task in flight, and there are at most K: so d <= D/min(w), always,
+    and by symmetry d >= -D/min(w). Both stay backlogged, so neither is lifted in the interval: the difference of
+    services is the difference of d at its ends, at most 2 * D/min(w). QED. (As in VTC, theorem 4.4, whose 2*max(...) is
+    the same two ends; no work-conserving policy without preemption can do better than half of it.)
+
+2.  *No member starves.* A member f of weight w_f that needs service X to reach its point waits while the others get
+    W_g <= w_g * (X/w_f) + D*(1 + w_g/w_f) each, by (1) with d >= 0 at its arrival (the lift sets c_f to at most
+    the virtual time, so every backlogged g has c_g >= c_f - D/w_g).
+
+3.  *Own jobs.* Job j, with finish tag F_j = v_0 + R/w_j, has its last task started before its user was served more than
+    2*W*R/w_j + L since j's arrival, W being the largest total weight of the user's live jobs in between.
+    Proof. Only jobs k with F_k <= F_j precede j. While v < F_j the user was served at most W*(F_j - v_0) = W*R/w_j,
+    since v moves by at least x/W. Once v >= F_j, every newcomer has F > F_j and goes behind. What is then still ahead
+    (j itself included) belongs to live jobs with F_k <= F_j, each with v_k >= v_0 or with no more than w_k*(F_j - v_0)
+    left of its tag when j came: together at most W*(F_j - v_0) = W*R/w_j. Add the task in service. QED.
+
+4.  *Waiting time.* Chained from the job up to the farm by `wait_bound_s`, and divided by the farm's speed: the engine
+    seconds that it serves per second while work is queued (work-conserving: K slots, all busy).
+
+Cost: choose, charge, add and remove are O(c log n) with c the number of requirement classes alive (a handful: see
+requirements.py), by heaps with lazy deletion whose dead entries never outnumber the live ones by more than two to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+from scheduler.jobs import Tier
+
+Key = Any  # float for shares, tuple for jobs; comparable within one level
+_stamps = count(1)  # order of arrival among equal keys; never decides between unequal ones
+
+SWEEP_USERS = 256
+"""Users remembered without jobs before a sweep; then as many again as are left, so a sweep is O(1) per job."""
+
+_Child = TypeVar("_Child", bound="_Member")
+
+
+def bits_of(mask: int) -> Iterator[int]:
+    """The single bits of a mask, lowest first."""
+    while mask:
+        bit = mask & -mask
+        yield bit
+        mask ^= bit
+
+
+class _Member:
+    """Something that a level orders by a key.
+
+    Attributes:
+        mask: classes (single bits) in which it has work to start; 0 = idle.
+        stamp: names its one valid entry per heap; older entries are dead.
+    """
+
+    __slots__ = ("key", "mask", "stamp")
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.mask = 0
+        self.stamp = next(_stamps)
+
+
+class _Level(Generic[_Child]):
+    """Members with work, by key: one heap per class of (key, order, stamp, member); dead entries go when met."""
+
+    __slots__ = ("counts", "heaps")
+
+    def __init__(self) -> None:
+        self.heaps: dict[int, list[tuple[Key, int, int, _Child]]] = {}
+        self.counts: dict[int, int] = {}
+
+    def activate(self, child: _Child, bit: int) -> bool:
+        """The child has work of a class from now on. Returns whether the class is new here."""
+        child.mask |= bit
+        alive = self.counts.get(bit, 0)
+        self.counts[bit] = alive + 1
+        self._push(child, bit)
+        return alive == 0
+
+    def deactivate(self, child: _Child, bit: int) -> bool:
+        """The child has no work of the class any more. Returns whether nobody here has."""
+        child.mask ^= bit
+        alive = self.counts[bit] - 1
+        if alive:
+            self.counts[bit] = alive
+            return False
+        del self.counts[bit], self.heaps[bit]
+        return True
+
+    def rekey(self, child: _Child, key: Key) -> None:
+        """The child's place changes."""
+        child.key = key
+        child.stamp = next(_stamps)
+        for bit in bits_of(child.mask):
+            self._push(child, bit)
+
+    def _push(self, child: _Child, bit: int) -> None:
+        heap = self.heaps.get(bit)
+        if heap is None:
+            heap = self.heaps[bit] = []
+        heappush(heap, (child.key, next(_stamps), child.stamp, child))
+        if len(heap) > 3 * self.counts[bit] + 16:
+            heap[:] = [entry for entry in heap if entry[2] == entry[3].stamp and entry[3].mask & bit]
+            heapify(heap)
+
+    def first(self, mask: int) -> _Child | None:
+        """The member with the smallest key among those with work in a class of `mask`."""
+        best: tuple[Key, int, int, _Child] | None = None
+        for bit in self.counts:
+            if not bit & mask:
+                continue
+            heap = self.heaps[bit]
+            entry = heap[0]
+            while entry[2] != entry[3].stamp or not entry[3].mask & bit:
+                heappop(heap)
+                entry = heap[0]
+            if best is None or entry < best:
+                best = entry
+        return None if best is None else best[3]
+
+
+class _Share(_Member):
+    """A member that shares by counter: `key` is its service in engine-seconds divided by its weight."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(0.0)
+        self.weight = weight
+
+
+class JobLeaf(_Member):
+    """A job in the queue: its tasks that may start, and its finish tag.
+
+    Attributes:
+        total_s: predicted engine-seconds of the whole job; what its finish tag is made of.
+        work_s: predicted engine-seconds not done yet; what estimates are made of.
+        ready: class -> heap of (order, stamp, task id).
+        due: deadline once it presses, None before; orders the owner's own jobs only.
+    """
+
+    __slots__ = ("due", "job_id", "paused", "ready", "start", "total_s", "user", "weight", "work_s")
+
+    def __init__(self, job_id: str, user: User, weight: float, total_s: float) -> None:
+        super().__init__(None)
+        self.job_id = job_id
+        self.user = user
+        self.weight = weight
+        self.start = user.virtual
+        self.total_s = total_s
+        self.work_s = 0.0
+        self.ready: dict[int, list[tuple[tuple[float, int], int, str]]] = {}
+        self.paused = False
+        self.due: float | None = None
+        self.key = self.finish_key()
+
+    def finish_key(self) -> tuple[int, float]:
+        if self.due is not None:
+            return (0, self.due)
+        return (1, self.start + self.total_s / self.weight)
+
+
+class User(_Share):
+    """A user within a tier, and the virtual time of its own jobs."""
+
+    __slots__ = ("jobs", "level", "live_weight", "tier", "user_id", "virtual", "work_s")
+
+    def __init__(self, user_id: str, tier: TierShare) -> None:
+        super().__init__(1.0)
+        self.user_id = user_id
+        self.tier = tier
+        self.level: _Level[JobLeaf] = _Level()
+        self.jobs: dict[str, JobLeaf] = {}
+        self.virtual = 0.0
+        self.live_weight = 0.0
+        self.work_s = 0.0
+
+
+class TierShare(_Share):
+    """A tier and its users. `virtual` is the largest counter of a user that was served."""
+
+    __slots__ = ("level", "served_s", "sweep_at", "tier", "users", "virtual", "work_s")
+
+    def __init__(self, tier: Tier, weight: float) -> None:
+        super().__init__(weight)
+        self.tier = tier
+        self.level: _Level[User] = _Level()
+        self.users: dict[str, User] = {}
+        self.virtual = 0.0
+        self.sweep_at = SWEEP_USERS
+        self.served_s = 0.0
+        self.work_s = 0.0
+
+
+class FairQueue:
+    """All jobs that are not over, and who is next. See the module for the order and its bounds."""
+
+    def __init__(self, tier_weights: Mapping[Tier, float], credit_s: float) -> None:
+        self._credit = credit_s
+        self._level: _Level[TierShare] = _Level()
+        self._virtual = 0.0
+        self.tiers = {tier: TierShare(tier, tier_weights[tier]) for tier in Tier}
+
+    def add(self, job_id: str, tier: Tier, user_id: str, *, weight: float = 1.0, total_s: float = 0.0) -> JobLeaf:
+        """A job joins with `total_s` predicted engine-seconds; nothing of it may start yet."""
+        user = self._user(tier, user_id)
+        leaf = JobLeaf(job_id, user, weight, total_s)
+        user.jobs[job_id] = leaf
+        user.live_weight += weight
+        self.add_work(leaf, total_s)
+        return leaf
+
+    def remove(self, leaf: JobLeaf) -> None:
+        """A job is over, or leaves for another tier."""
+        for bit in bits_of(leaf.mask):
+            self._deactivate(leaf, bit)
+        user = leaf.user
+        self.add_work(leaf, -leaf.work_s)
+        del user.jobs[leaf.job_id]
+        user.live_weight = user.live_weight - leaf.weight if user.jobs else 0.0
+        if not user.jobs:
+            self._forget_idle(user.tier)
+
+    def move(self, leaf: JobLeaf, tier: Tier, weight: float) -> JobLeaf:
+        """The same job in another tier, or with another weight: the new leaf holds the same ready tasks."""
+        work_s = leaf.work_s
+        self.remove(leaf)
+        moved = self.add(leaf.job_id, tier, leaf.user.user_id, weight=weight, total_s=leaf.total_s)
+        self.add_work(moved, work_s - moved.work_s)
+        moved.ready, moved.paused, moved.due = leaf.ready, leaf.paused, leaf.due
+        moved.key = moved.finish_key()
+        self._publish(moved)
+        return moved
+
+    def pause(self, leaf: JobLeaf) -> None:
+        """Nothing of the job is chosen until `resume`; its ready tasks stay where they are."""
+        leaf.paused = True
+        for bit in bits_of(leaf.mask):
+            self._deactivate(leaf, bit)
+
+    def resume(self, leaf: JobLeaf) -> None:
+        """The end of a pause."""
+        leaf.paused = False
+        self._publish(leaf)
+
+    def press(self, leaf: JobLeaf, due: float) -> None:
+        """A deadline presses: the job goes before its owner's other jobs, the earliest deadline first."""
+        leaf.due = due
+        leaf.user.level.rekey(leaf, leaf.finish_key())
+
+    def resize(self, leaf: JobLeaf, delta_s: float) -> None:
+        """The job turned out to be larger or smaller than it was thought to be when it came."""
+        leaf.total_s += delta_s
+        self.add_work(leaf, delta_s)
+        leaf.user.level.rekey(leaf, leaf.finish_key())
+
+    def add_work(self, leaf: JobLeaf, delta_s: float) -> None:
+        """Predicted work of the job that is not done yet grows or shrinks; nobody's place changes."""
+        leaf.work_s += delta_s
+        leaf.user.work_s += delta_s
+        leaf.user.tier.work_s += delta_s
+
+    def push(self, leaf: JobLeaf, bit: int, order: tuple[float, int], task_id: str) -> None:
+        """A task may start. `order`: smaller is sooner, within the job."""
+        heap = leaf.ready.get(bit)
+        if heap is None:
+            heap = leaf.ready[bit] = []
+        heappush(heap, (order, next(_stamps), task_id))
+        if not leaf.paused and not leaf.mask & bit:
+            self._activate(leaf, bit)
+
+    def discard(self, leaf: JobLeaf, bit: int, task_id: str) -> None:
+        """A task that was pushed may not start any more. Linear in the job's ready tasks: for rare cases."""
+        heap = leaf.ready[bit]
+        heap[:] = [entry for entry in heap if entry[2] != task_id]
+        heapify(heap)
+        self._shrink(leaf, bit)
+
+    def mask(self) -> int:
+        """The classes in which some task waits."""
+        return sum(self._level.counts)
+
+    def take(self, mask: int) -> tuple[JobLeaf, int, str] | None:
+        """The next task among those of the classes in `mask`, taken out of the queue; None when there is none.
+
+        Returns:
+            (job, class, task id). The caller charges it (`charge`) when it starts.
+        """
+        tier = self._level.first(mask)
+        if tier is None:
+            return None
+        user = tier.level.first(mask)
+        assert user is not None
+        leaf = user.level.first(mask)
+        assert leaf is not None
+        self._virtual = self._cap_credit(self._level, tier, self._virtual)
+        tier.virtual = self._cap_credit(tier.level, user, tier.virtual)
+        bit = min((bit for bit in bits_of(leaf.mask & mask)), key=lambda bit: leaf.ready[bit][0])
+        task_id = heappop(leaf.ready[bit])[2]
+        self._shrink(leaf, bit)
+        return leaf, bit, task_id
+
+    def charge(self, leaf: JobLeaf, amount_s: float) -> None:
+        """The job was served `amount_s` engine-seconds; negative gives back what a prediction took too much."""
+        user = leaf.user
+        tier = user.tier
+        tier.served_s += amount_s
+        if user.live_weight > 0 and amount_s > 0:
+            user.virtual += amount_s / user.live_weight
+        tier.level.rekey(user, user.key + amount_s / user.weight)
+        self._level.rekey(tier, tier.key + amount_s / tier.weight)
+
+    def validate(self) -> None:
+        """Raises AssertionError when counts, masks and heaps disagree."""
+        for tier in self.tiers.values():
+            for user in tier.users.values():
+                for leaf in user.jobs.values():
+                    ready = sum(bit for bit, heap in leaf.ready.items() if heap)
+                    assert leaf.mask == (0 if leaf.paused else ready), f"job {leaf.job_id}: mask and ready tasks differ"
+                _check_level(user.level, user.jobs.values(), user.mask)
+                assert user.jobs or not user.mask
+            _check_level(tier.level, tier.users.values(), tier.mask)
+        _check_level(self._level, self.tiers.values(), None)
+
+    def _user(self, tier: Tier, user_id: str) -> User:
+        share = self.tiers[tier]
+        user = share.users.get(user_id)
+        if user is None:
+            user = share.users[user_id] = User(user_id, share)
+            user.key = share.virtual
+        return user
+
+    def _cap_credit(self, level: _Level[Any], member: _Share, virtual: float) -> float:
+        floor = virtual - self._credit / member.weight
+        if member.key < floor:
+            level.rekey(member, floor)
+        return max(virtual, float(member.key))
+
+    def _publish(self, leaf: JobLeaf) -> None:
+        for bit, heap in leaf.ready.items():
+            if heap and not leaf.paused and not leaf.mask & bit:
+                self._activate(leaf, bit)
+
+    def _shrink(self, leaf: JobLeaf, bit: int) -> None:
+        if leaf.ready[bit]:
+            return
+        del leaf.ready[bit]
+        if leaf.mask & bit:
+            self._deactivate(leaf, bit)
+
+    def _activate(self, leaf: JobLeaf, bit: int) -> None:
+        user = leaf.user
+        tier = user.tier
+        if not user.level.activate(leaf, bit):
+            return
+        if not user.mask:
+            user.key = max(user.key, tier.virtual)
+            user.stamp = next(_stamps)
+        if not tier.level.activate(user, bit):
+            return
+        if not tier.mask:
+            tier.key = max(tier.key, self._virtual)
+            tier.stamp = next(_stamps)
+        self._level.activate(tier, bit)
+
+    def _deactivate(self, leaf: JobLeaf, bit: int) -> None:
+        user = leaf.user
+        if user.level.deactivate(leaf, bit) and user.tier.level.deactivate(user, bit):
+            self._level.deactivate(user.tier, bit)
+
+    def _forget_idle(self, tier: TierShare) -> None:
+        """Users without jobs whose counter earns them nothing any more are forgotten, now and then."""
+        if len(tier.users) < tier.sweep_at:
+            return
+        for user_id in [u for u, user in tier.users.items() if not user.jobs and user.key <= tier.virtual]:
+            del tier.users[user_id]
+        tier.sweep_at = 2 * len(tier.users) + SWEEP_USERS
+
+
+def _check_level(level: _Level[Any], members: Any, mask: int | None) -> None:
+    counted: dict[int, int] = {}
+    for member in members:
+        for bit in bits_of(member.mask):
+            counted[bit] = counted.get(bit, 0) + 1
+            valid = sum(1 for entry in level.heaps[bit] if entry[3] is member and entry[2] == member.stamp)
+            assert valid >= 1, "a member with work has no entry"
+    assert counted == level.counts, f"counts differ: {counted} and {level.counts}"
+    assert mask is None or mask == sum(counted), "a member's mask is not that of its children"

@@ -1,0 +1,307 @@
+"""The books: live jobs, tasks, attempts and slots, and the few moves that keep them consistent with each other.
+
+Everything here is mutable and private to the engine. A job that is over is forgotten, with its tasks; an attempt is
+kept until its worker reports that it ended, so that a slot is never given away while something still runs on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from encoders.errors import Failure
+from scheduler.cost import CostModel, Estimate
+from scheduler.fairness import FairQueue, JobLeaf
+from scheduler.health import Device
+from scheduler.instructions import Alert, Instruction, SaveJob, SaveTask, StopTask
+from scheduler.jobs import GpuPolicy, JobState, TaskKind, TaskSpec, TaskState, Tier, WorkerSpec
+from scheduler.placement import Shape, SlotPool
+from scheduler.requirements import RequirementIndex, permitted_backends, requirement_of
+from scheduler.settings import SchedulerSettings
+from scheduler.transitions import JobEvent, TaskEvent, next_job_state, next_task_state
+
+
+class Job:
+    """A live job.
+
+    Attributes:
+        expected_s: engine-seconds of tasks that are still to come, as counted in the queue.
+        dropped: backends that its segments may not use any more.
+        nodes: where its source is staged.
+    """
+
+    __slots__ = (
+        "deadline_at", "done_count", "done_ids", "dropped", "early_playback", "encoder", "expected_s", "gpu", "job_id",
+        "leaf", "nodes", "open", "started_at", "state", "submitted_at", "tasks", "tier", "user_id", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self, job_id: str, user_id: str, tier: Tier, *, gpu: GpuPolicy, weight: float, deadline_at: float | None,
+        early_playback: bool, submitted_at: float, leaf: JobLeaf,
+    ) -> None:  # fmt: skip
+        self.job_id = job_id
+        self.user_id = user_id
+        self.tier = tier
+        self.gpu = gpu
+        self.weight = weight
+        self.deadline_at = deadline_at
+        self.early_playback = early_playback
+        self.submitted_at = submitted_at
+        self.leaf = leaf
+        self.state = JobState.QUEUED
+        self.tasks: list[Task] = []
+        self.open = True
+        self.done_count = 0
+        self.done_ids: frozenset[str] = frozenset()
+        self.encoder: str | None = None
+        self.dropped: frozenset[str] = frozenset()
+        self.nodes: frozenset[str] = frozenset()
+        self.expected_s = 0.0
+        self.started_at: float | None = None
+
+
+class Task:
+    """A task of a live job.
+
+    Attributes:
+        attempt: highest attempt number used.
+        in_flight: attempts whose result would be taken, the straggler and perhaps its twin.
+        lost: attempt -> worker, for attempts given up without hearing of their end; a late result is still welcome.
+        bit: class under which it waits in the queue; 0 when it does not.
+        predicted_s: engine-seconds as counted in the queue.
+    """
+
+    __slots__ = (
+        "attempt", "bit", "confined", "deaths", "dependents", "device_failures", "failed_devices", "failure",
+        "in_flight", "infrastructure_failures", "job", "lost", "open_needs", "predicted_s", "spec", "state", "timeouts",
+    )  # fmt: skip
+
+    def __init__(self, spec: TaskSpec, job: Job, *, attempt: int, deaths: int, predicted_s: float) -> None:
+        self.spec = spec
+        self.job = job
+        self.attempt = attempt
+        self.deaths = deaths
+        self.predicted_s = predicted_s
+        self.state = TaskState.BLOCKED
+        self.open_needs = 0
+        self.dependents: list[Task] | None = None
+        self.in_flight: tuple[Attempt, ...] = ()
+        self.lost: dict[int, str] | None = None
+        self.bit = 0
+        self.failed_devices: frozenset[str] = frozenset()
+        self.device_failures = 0
+        self.infrastructure_failures = 0
+        self.timeouts = 0
+        self.confined = False
+        self.failure: Failure | None = None
+
+
+class Attempt:
+    """One try of a task, from its instruction until its worker reports its end.
+
+    Attributes:
+        begun_at: when it became the first of its worker; None while it is staged behind another.
+        leaf: the place in the queue that pays for it.
+        charged_s: what was charged for it.
+        stopping: it was told to stop; its result is welcome all the same unless `void`.
+        void: its result is of no use (the job's encoder changed).
+    """
+
+    __slots__ = (
+        "backend", "begun_at", "charged_s", "confined", "estimate", "leaf", "number", "stopping", "task", "timeout_s",
+        "twin", "void", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self, task: Task, number: int, worker: Worker, backend: str, estimate: Estimate, timeout_s: float, *,
+        twin: bool, confined: bool,
+    ) -> None:  # fmt: skip
+        self.task = task
+        self.number = number
+        self.worker = worker
+        self.backend = backend
+        self.estimate = estimate
+        self.timeout_s = timeout_s
+        self.twin = twin
+        self.confined = confined
+        self.leaf = task.job.leaf
+        self.charged_s = 0.0
+        self.begun_at: float | None = None
+        self.stopping = False
+        self.void = False
+
+
+class Worker:
+    """A slot and what it runs: the first of `attempts` runs, the others are staged."""
+
+    __slots__ = ("attempts", "device", "drain_at", "spec", "warm")
+
+    def __init__(self, spec: WorkerSpec, device: Device) -> None:
+        self.spec = spec
+        self.device = device
+        self.attempts: list[Attempt] = []
+        self.drain_at: float | None = None
+        self.warm = ""
+
+
+class Ledger:
+    """The state of one scheduler."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self.settings = settings
+        self.now = 0.0
+        self.queue = FairQueue(settings.tier_weights, settings.credit_s)
+        self.index = RequirementIndex()
+        self.costs = CostModel()
+        self.jobs: dict[str, Job] = {}
+        self.tasks: dict[str, Task] = {}
+        self.workers: dict[str, Worker] = {}
+        self.devices: dict[str, Device] = {}
+        self.attempts: dict[tuple[str, int], Attempt] = {}
+        self.shape = Shape()
+        self.idle: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
+        self.spare: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
+        self.pinned: dict[str, dict[str, Job]] = {}
+        self.stragglers: list[tuple[float, int, Attempt]] = []
+        self.overdue: dict[tuple[str, int], Attempt] = {}
+        self.job_counts: dict[tuple[Tier, JobState], int] = {}
+        self.asked_at: float | None = None
+        self.typical_plan_s = 60.0
+        self.advanced: list[Worker] = []
+        self.out: list[Instruction] = []
+        self._timers: list[tuple[float, int, Callable[[Ledger, Any], None], Any]] = []
+        self._order = count()
+
+    def call_at(self, due: float, action: Callable[[Ledger, Any], None], subject: Any) -> None:
+        """Calls `action(self, subject)` once `due` is reached; the action checks whether it still matters."""
+        heappush(self._timers, (due, self.next_order(), action, subject))
+
+    def next_order(self) -> int:
+        """A number that orders what falls due at the same time."""
+        return next(self._order)
+
+    def fire_timers(self) -> None:
+        """Calls everything that is due."""
+        while self._timers and self._timers[0][0] <= self.now:
+            _, _, action, subject = heappop(self._timers)
+            action(self, subject)
+
+    def move_task(self, task: Task, event: TaskEvent, *, save: bool = True) -> None:
+        """A task changes its state by the table; saved unless the state follows from others'."""
+        task.state = next_task_state(task.state, event)
+        if save:
+            self.out.append(
+                SaveTask(
+                    job_id=task.job.job_id, task_id=task.spec.task_id, state=task.state, attempt=task.attempt,
+                    failure=task.failure, deaths=task.deaths,
+                )
+            )  # fmt: skip
+
+    def move_job(self, job: Job, event: JobEvent) -> None:
+        """A job changes its state by the table."""
+        state = next_job_state(job.state, event)
+        self.count_job(job, -1)
+        job.state = state
+        self.count_job(job, 1)
+        self.save_job(job)
+
+    def save_job(self, job: Job) -> None:
+        """Writes down where the job stands and its encoder."""
+        self.out.append(SaveJob(job_id=job.job_id, state=job.state, encoder=job.encoder))
+
+    def count_job(self, job: Job, step: int) -> None:
+        """Keeps the numbers of jobs per tier and state."""
+        key = (job.tier, job.state)
+        self.job_counts[key] = self.job_counts.get(key, 0) + step
+
+    def alert(self, name: str, detail: str) -> None:
+        """Tells a person."""
+        self.out.append(Alert(name=name, detail=detail))
+
+    def enqueue(self, task: Task) -> None:
+        """A READY task waits for a slot."""
+        task.bit = self.index.acquire(
+            requirement_of(task.spec, self.allowed_backends(task), excluded=task.failed_devices, confined=task.confined)
+        )
+        job = task.job
+        order = (0.0 if job.early_playback else -task.predicted_s, task.spec.position)
+        self.queue.push(job.leaf, task.bit, order, task.spec.task_id)
+
+    def withdraw(self, task: Task) -> None:
+        """A task that waits for a slot waits no longer."""
+        self.queue.discard(task.job.leaf, task.bit, task.spec.task_id)
+        self.index.release(task.bit)
+        task.bit = 0
+
+    def occupy(self, attempt: Attempt) -> None:
+        """An attempt takes a place on its worker."""
+        worker = attempt.worker
+        self.attempts[(attempt.task.spec.task_id, attempt.number)] = attempt
+        attempt.task.in_flight += (attempt,)
+        worker.attempts.append(attempt)
+        worker.device.running += 1
+        if attempt.backend != "cpu":
+            worker.device.sessions_used += attempt.task.spec.renditions
+            worker.device.memory_used += attempt.task.spec.memory_bytes
+        self.offer(worker)
+
+    def vacate(self, attempt: Attempt, served_s: float) -> None:
+        """An attempt's place is free again; the queue pays for what it really took."""
+        worker = attempt.worker
+        del self.attempts[(attempt.task.spec.task_id, attempt.number)]
+        self.drop_in_flight(attempt)
+        worker.attempts.remove(attempt)
+        self.advanced.append(worker)
+        worker.device.running -= 1
+        if attempt.backend != "cpu":
+            worker.device.sessions_used -= attempt.task.spec.renditions
+            worker.device.memory_used -= attempt.task.spec.memory_bytes
+        self.queue.charge(attempt.leaf, (0.0 if attempt.twin else served_s) - attempt.charged_s)
+        self.offer(worker)
+
+    def offer(self, worker: Worker) -> None:
+        """Puts a worker where its free places belong: idle, one more place to stage into, or nowhere."""
+        self.idle.remove(worker.spec)
+        self.spare.remove(worker.spec)
+        if worker.drain_at is not None or worker.spec.worker_id not in self.workers:
+            return
+        if not worker.attempts:
+            self.idle.add(worker.spec, worker, worker.device)
+        elif len(worker.attempts) < worker.spec.depth and not worker.attempts[0].stopping:
+            self.spare.add(worker.spec, worker, worker.device)
+
+    def stop(self, attempt: Attempt) -> None:
+        """Tells an attempt to stop. Its place stays taken until its worker reports; its task does not count on it."""
+        attempt.stopping = True
+        self.drop_in_flight(attempt)
+        self.offer(attempt.worker)
+        self.out.append(
+            StopTask(task_id=attempt.task.spec.task_id, attempt=attempt.number, worker_id=attempt.worker.spec.worker_id)
+        )
+
+    def drop_in_flight(self, attempt: Attempt) -> None:
+        """The task counts on the attempt no longer."""
+        attempt.task.in_flight = tuple(other for other in attempt.task.in_flight if other is not attempt)
+
+    def allowed_backends(self, task: Task) -> tuple[str, ...]:
+        """Backends that the task may use now, best first: by policy, by what failed, by its job's encoder."""
+        backends = permitted_backends(task.spec, task.job.gpu)
+        if task.spec.kind is not TaskKind.SEGMENT:
+            return backends
+        kept = tuple(backend for backend in backends if backend not in task.job.dropped)
+        encoder = task.job.encoder
+        if encoder is None:
+            return kept
+        return tuple(backend for backend in kept if self.encoder_of(backend) == encoder) or kept
+
+    def offered(self, backend: str) -> bool:
+        """Whether a device that is here, or expected back, runs the backend."""
+        return any(
+            backend in device.backends and (device.workers or device.expected) for device in self.devices.values()
+        )
+
+    def encoder_of(self, backend: str) -> str:
+        """The encoder of a backend: what must be one for all segments of a job."""
+        return self.settings.encoders.get(backend, backend)
