@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from urllib.parse import quote
 
 from cluster.errors import KeyInvalid, PartMismatch
 
@@ -193,6 +194,17 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_prefix(prefix: str) -> str:
+    """The prefix itself, when keys may start with it.
+
+    Raises:
+        KeyInvalid: as `check_key`; a last name that is cut off, or none after a slash, is fine.
+    """
+    if prefix:
+        check_key(f"{prefix}x")
+    return prefix
+
+
 def check_parts(parts: Sequence[Part]) -> None:
     """Refuse an empty, unordered or doubled set of parts.
 
@@ -218,3 +230,9 @@ def joined_etag(etags: Iterable[str]) -> str:
     """
     digests = [bytes.fromhex(bare_etag(etag)) for etag in etags]
     return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+def content_disposition(filename: str) -> str:
+    """Header value that makes browsers save a download under that name. Source: RFC 6266, appendix D; RFC 8187."""
+    plain = "".join(sign if sign.isascii() and sign.isprintable() and sign not in '"\\' else "_" for sign in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
