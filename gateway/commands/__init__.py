@@ -1,0 +1,11 @@
+"""The `reelmill` command, by subject. `gateway/cli.py` puts them together.
+
+    exits.py      exit codes, and how an error is shown
+    stay.py       up, dispatcher, gateway: processes that stay
+    send.py       submit: files to a farm, by its API
+    convert.py    demo, transcode: a farm of one's own for as long as it takes
+    jobs.py       jobs, explain, cancel
+    tools.py      token, doctor, test
+
+Heavy imports are inside the commands, so that `--help` is quick.
+"""

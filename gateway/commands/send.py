@@ -1,0 +1,80 @@
+"""`reelmill submit`: files to a farm, by its API."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from encoders.errors import FarmError
+from gateway.client import Client
+from gateway.commands.exits import Exit, err, exit_code, out, show_error
+from gateway.commands.target import farm_options, open_client
+from gateway.outcomes import require_playable
+from gateway.progress import UploadBar, WaitView
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--profile", default="default", show_default=True, help="Named set of renditions and limits.")
+@click.option("--wait", is_flag=True, help="Stay until the videos are ready, rejected or failed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout, nothing else.")
+@farm_options
+@click.pass_context
+def submit(
+    context: click.Context,
+    files: tuple[Path, ...],
+    profile: str,
+    wait: bool,
+    as_json: bool,
+    url: str | None,
+    token: str | None,
+) -> None:
+    """Upload FILES to a farm and have them processed.
+
+    Interrupted? Give the same command again: it goes on where it stopped.
+    """
+    worst = Exit.DONE
+    with open_client(url, token) as client:
+        for path in files:
+            result: dict[str, Any] = {"file": str(path)}
+            try:
+                _submit_one(client, path, profile, wait, as_json, result)
+            except FarmError as error:
+                worst = max(worst, exit_code(error))
+                result["error"] = {"code": error.code, "detail": error.detail}
+                if not as_json:
+                    err.print(f"{escape(str(path))}:", end=" ")
+                    show_error(error)
+            if as_json:
+                click.echo(json.dumps(result))
+    context.exit(worst)
+
+
+def _submit_one(client: Client, path: Path, profile: str, wait: bool, quiet: bool, result: dict[str, Any]) -> None:
+    """One file; what is known of it goes to `result` as soon as it is known."""
+    with ExitStack() as stack:
+        bar = None if quiet else stack.enter_context(UploadBar(err, path.name))
+        upload = client.upload(path, profile=profile, on_progress=bar.show if bar else lambda sent, total: None)
+    result |= {"video_id": upload.video_id, "job_id": upload.job_id, "resumed_bytes": upload.resumed_bytes}
+    if not quiet:
+        out.print(f"{escape(path.name)}: video {upload.video_id}, job {upload.job_id}", soft_wrap=True)
+    if not wait:
+        return
+    with ExitStack() as stack:
+        view = None if quiet else stack.enter_context(WaitView(err, client, upload.job_id))
+        status = client.wait(upload.video_id, on_status=view.show if view else lambda answer: None)
+    result["status"] = str(status.status)
+    rejection = status.rejection
+    if rejection is not None:
+        result["rejection"] = rejection.model_dump()
+        require_playable(status.status, rejection.code, rejection.detail, rejection.hint)
+    require_playable(status.status, None, None, None)
+    assets = client.video(upload.video_id).assets
+    result |= {"hls": assets.hls, "dash": assets.dash, "mp4": [each.url for each in assets.mp4]}
+    if not quiet:
+        out.print(f"{status.status}  {assets.hls}", soft_wrap=True)
