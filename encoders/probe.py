@@ -1,0 +1,313 @@
+"""A hostile file -> `MediaInfo`, or a typed reason why it is refused. Runs in a confined child (`encoders/confine.py`).
+
+What containers declare is a hint; what counts is what packets and decoded frames say. Three looks at the file: all
+packets without decoding (`scan.py`), the first frames and a few key frames decoded (`sample.py`), and the whole decoded
+only where packet times contradict the frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from encoders import timeline
+from encoders.demux import MAX_PIXELS, WHAT_TO_DO, open_source
+from encoders.errors import NoPlayableTrack, TooLarge, TooLong
+from encoders.media import AudioTrack, MediaInfo, VideoTrack
+from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
+from encoders.scan import codec_name, scan_packets
+from encoders.sidetracks import read_chapters, read_sound, read_subtitles
+from encoders.timeline import Packets, Ticks
+
+WINDOWS = (0.25, 0.5, 0.8)
+"""Places, as shares of the key frames, at which decoding is tried in the middle."""
+FULL_DECODE_FRAMES = 4000
+"""Longest track that is decoded whole to learn its frames' times."""
+SANE_SAR = (Fraction(1, 12), Fraction(12))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLimits:
+    """What a source may be; beyond it is refused as TooLarge or TooLong.
+
+    Attributes:
+        max_bytes: length of the file.
+        max_pixels: of one frame.
+        max_streams: tracks of any kind.
+        max_packets: of all tracks; a day of 60 fps with sound has about 10 million.
+        max_duration_s: from the first to the last frame.
+        max_gap_s: longest time for which one frame may be shown: bounds what a tiny file can have us encode.
+    """
+
+    max_bytes: int = 1 << 40
+    max_pixels: int = MAX_PIXELS
+    max_streams: int = 100
+    max_packets: int = 20_000_000
+    max_duration_s: int = 24 * 3600
+    max_gap_s: int = 1800
+
+
+def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> MediaInfo:
+    """Find out everything that planning needs of a source.
+
+    Args:
+        path: local file; its name is not trusted, and nothing but it is opened.
+        sha256: hex digest of the file, taken over into the result.
+        limits: what the source may be.
+
+    Raises:
+        NotAVideo, ForbiddenFormat, Damaged: see `demux.open_source`.
+        Encrypted: a track is encrypted.
+        NoPlayableTrack: no track decodes, or there is a picture track and it does not decode.
+        TooLarge, TooLong: beyond the limits.
+        ResourceExceeded: it asks for more memory than one source may have.
+    """
+    limits = limits or ProbeLimits()
+    size_bytes = path.stat().st_size
+    if size_bytes > limits.max_bytes:
+        raise TooLarge(f"The file has {size_bytes} bytes; at most {limits.max_bytes} are taken.")
+    warnings: list[str] = []
+    with open_source(path) as container:
+        _check_header(container, limits)
+        pictures = _picture_streams(container)
+        packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets))
+        video = _first_playable(path, pictures, packets, limits, warnings)
+        audio = _sound_tracks(path, container, packets, warnings)
+        if pictures and video is None:
+            raise NoPlayableTrack(_why_no_picture(pictures, packets))
+        if video is None and not audio:
+            raise NoPlayableTrack(f"The file has no track that can be played. {WHAT_TO_DO}")
+        bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
+        _check_length(bounds, limits)
+        return MediaInfo(
+            container=container.format.name,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            video=video,
+            audio=audio,
+            subtitles=read_subtitles(container, warnings),
+            chapters=read_chapters(container, bounds.start_s, bounds.end_s),
+            warnings=tuple(warnings),
+        )
+
+
+def _check_header(container: InputContainer, limits: ProbeLimits) -> None:
+    if len(container.streams) > limits.max_streams:
+        raise TooLarge(
+            f"The file has {len(container.streams)} tracks; at most {limits.max_streams} are taken. Remove some."
+        )
+    for stream in _picture_streams(container):
+        context = stream.codec_context
+        if context is not None and context.width * context.height > limits.max_pixels:
+            raise _too_many_pixels(context.width, context.height, limits)
+
+
+def _too_many_pixels(width: int, height: int, limits: ProbeLimits) -> TooLarge:
+    return TooLarge(
+        f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.0f} million are taken. "
+        "Scale it down."
+    )
+
+
+def _picture_streams(container: InputContainer) -> list[VideoStream]:
+    """Picture tracks that are no cover pictures."""
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
+def _why_no_picture(pictures: list[VideoStream], packets: dict[int, Packets]) -> str:
+    if not any(len(packets[stream.index]) for stream in pictures):
+        return f"The file declares a picture track but holds no frames of it. {WHAT_TO_DO}"
+    names = ", ".join(codec_name(stream) or "an unknown codec" for stream in pictures)
+    return f"No frame of the picture track ({names}) can be decoded. Export the video again, as H.264 for example."
+
+
+def _first_playable(
+    path: Path,
+    pictures: list[VideoStream],
+    packets: dict[int, Packets],
+    limits: ProbeLimits,
+    warnings: list[str],
+) -> VideoTrack | None:
+    for stream in pictures:
+        table = packets[stream.index]
+        if not len(table) or not codec_name(stream) or not stream.time_base:
+            continue
+        sample = PictureSample()
+        with open_source(path) as container:
+            twin = container.streams[stream.index]
+            if not isinstance(twin, VideoStream):
+                continue
+            prepare(twin)
+            sample_head(container, twin, sample)
+            if sample.facts is None:
+                continue
+            if sample.facts.width * sample.facts.height > limits.max_pixels:
+                raise _too_many_pixels(sample.facts.width, sample.facts.height, limits)
+            starts = _tried_starts(container, twin, table, sample, warnings)
+        times, starts = _frame_times(path, stream, table, sample, starts, warnings)
+        if len(times):
+            return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings)
+    return None
+
+
+def _tried_starts(
+    container: InputContainer, stream: VideoStream, table: Packets, sample: PictureSample, warnings: list[str]
+) -> Ticks:
+    """Times at which decoding can start, tried in a few places; empty when trying shows that they cannot be trusted."""
+    starts = timeline.decoding_starts(table)
+    if len(starts) < 2:
+        return starts
+    tried = sorted({int(starts[max(1, int(share * len(starts)))]) for share in WINDOWS})
+    good = [sample_window(container, stream, key, sample) for key in tried]
+    if not all(good):
+        warnings.append("Decoding cannot start inside this file; it is decoded from its beginning each time.")
+        return starts[:0]
+    return starts
+
+
+def _frame_times(
+    path: Path, stream: VideoStream, table: Packets, sample: PictureSample, starts: Ticks, warnings: list[str]
+) -> tuple[Ticks, Ticks]:
+    """(times of the frames shown, times at which decoding can start), mended where packets and frames disagree."""
+    times = timeline.shown_times(table)
+    head = timeline.rising(sample.head_pts)
+    folded = timeline.folds(table)
+    if folded or not _agrees(times, head, len(sample.head_pts)):
+        warnings.append("Timestamps go back or are missing; frames are shown in the order in which they decode.")
+        if len(table) <= FULL_DECODE_FRAMES:
+            with open_source(path) as container:
+                twin = container.streams[stream.index]
+                assert isinstance(twin, VideoStream)
+                prepare(twin)
+                times = timeline.rising(decode_times(container, twin, FULL_DECODE_FRAMES))
+                head = times[:1]
+        if folded:
+            starts = starts[:0]
+    if not len(head):
+        return times, starts
+    late = int(np.searchsorted(times, head[0]))
+    if late:
+        warnings.append(f"The first {late} frames need data from before the file's start; they were left out.")
+        times = times[late:]
+    return _without_lost_tail(path, stream, table, times, starts, warnings), starts
+
+
+def _agrees(times: Ticks, head: Ticks, decoded: int) -> bool:
+    """Whether the first decoded frames are those that the packets announce, in rising order, but for damage."""
+    if len(head) < decoded or not len(head):
+        return False
+    announced = times[(times >= head[0]) & (times <= head[-1])]
+    return len(np.setdiff1d(head, announced)) == 0 and len(announced) <= 1.5 * len(head)
+
+
+def _without_lost_tail(
+    path: Path, stream: VideoStream, table: Packets, times: Ticks, starts: Ticks, warnings: list[str]
+) -> Ticks:
+    """Leave out frames at the end that a file cut short announces but does not hold."""
+    cut_short = table.corrupt[-32:].any() or stream.frames > len(table)
+    if not cut_short or not len(times):
+        return times
+    with open_source(path) as container:
+        twin = container.streams[stream.index]
+        assert isinstance(twin, VideoStream)
+        prepare(twin)
+        if len(starts) > 1:
+            container.seek(int(starts[-1]), stream=twin)
+        seen = [time for time in decode_times(container, twin, FULL_DECODE_FRAMES) if time is not None]
+    if len(seen) and (len(starts) > 1 or len(table) <= FULL_DECODE_FRAMES):
+        kept = times[times <= max(seen)]
+        if len(kept) < len(times):
+            warnings.append(f"The file was cut short: its last {len(times) - len(kept)} frames cannot be decoded.")
+        return kept
+    return times
+
+
+def _video_track(
+    stream: VideoStream,
+    table: Packets,
+    facts: FrameFacts,
+    sample: PictureSample,
+    times: Ticks,
+    starts: Ticks,
+    limits: ProbeLimits,
+    warnings: list[str],
+) -> VideoTrack:
+    time_base = stream.time_base
+    assert time_base
+    gap_s = int(np.diff(times).max(initial=0)) * time_base
+    if gap_s > limits.max_gap_s:
+        raise TooLong(
+            f"One frame is shown for {float(gap_s):.0f} s; at most {limits.max_gap_s} s are taken. "
+            "The file's timestamps are broken; export it again."
+        )
+    hints = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    rate, frames = timeline.fit_rate(times, time_base, hints)
+    first = int(times[0])
+    if rate is not None:
+        end = first + max(1, round(frames / rate / time_base))
+    else:
+        end = int(times[-1]) + max(1, _last_step(table, times))
+    if len(sample.sizes) > 1:
+        warnings.append("The picture's size changes within the file; everything is scaled to the first size.")
+    if sample.errors:
+        warnings.append(f"{sample.errors} packets among those tried do not decode.")
+    return VideoTrack(
+        stream=stream.index,
+        codec=codec_name(stream),
+        profile=stream.profile,
+        width=facts.width,
+        height=facts.height,
+        pixel_format=facts.pixel_format,
+        bit_depth=facts.bit_depth,
+        sar=_sane_sar(stream),
+        rotation=facts.rotation,
+        mirrored=facts.mirrored,
+        colour=facts.colour,
+        interlaced=sample.interlaced,
+        time_base=time_base,
+        first_pts=first,
+        end_pts=end,
+        frame_rate=rate,
+        average_rate=frames / ((end - first) * time_base) if rate is None else rate,
+        frames=frames,
+        keyframe_pts=tuple(starts.tolist()) or (first,),
+    )
+
+
+def _last_step(table: Packets, times: Ticks) -> int:
+    """How long the last frame of a track of variable rate is shown: a typical step, which is what players give it."""
+    step = round(timeline.step_ticks(times))
+    if step:
+        return step
+    known = table.duration[table.duration > 0]
+    return int(np.median(known)) if len(known) else 1
+
+
+def _sane_sar(stream: VideoStream) -> Fraction:
+    """The shape of a sample; 1 for shapes that only broken headers have."""
+    for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
+        if ratio and SANE_SAR[0] <= ratio <= SANE_SAR[1]:
+            return Fraction(ratio)
+    return Fraction(1)
+
+
+def _sound_tracks(
+    path: Path, container: InputContainer, packets: dict[int, Packets], warnings: list[str]
+) -> tuple[AudioTrack, ...]:
+    found = [read_sound(path, stream, packets[stream.index], warnings) for stream in container.streams.audio]
+    return tuple(track for track in found if track is not None)
+
+
+def _check_length(info: MediaInfo, limits: ProbeLimits) -> None:
+    if info.duration_s > limits.max_duration_s:
+        raise TooLong(
+            f"The file plays for {float(info.duration_s):.0f} s; at most {limits.max_duration_s} s are taken. "
+            "Upload a part of it."
+        )

@@ -1,0 +1,269 @@
+"""Decoding a little of a source: proof that it decodes, and what only decoded frames tell.
+
+Size, pixel format, colour, orientation and fields come from frames, because containers lie about all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.filter import Graph
+from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from encoders.demux import MAX_PIXELS, packets_from
+from encoders.media import UNSPECIFIED, Colour, ColourRange
+
+HEAD_FRAMES = 24
+HEAD_PACKETS = 900
+"""A source that gives no frame within this many packets is taken for one that does not decode: 30 s at 30 fps."""
+WINDOW_FRAMES = 10
+FIELD_HEIGHTS = frozenset((480, 486, 512, 576, 608, 1080, 1088))
+"""Heights of interlaced pictures: fields do not survive scaling, so other heights hold none. Fine patterns that move
+look like fields to any detector. Source: ITU-R BT.601, BT.709 part 2, SMPTE ST 314 and 125."""
+
+# Source: ITU-T H.273 (2021), tables 2, 3 and 4: codes that are assigned.
+PRIMARIES = frozenset((1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22))
+TRANSFERS = frozenset((1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18))
+MATRICES = frozenset((0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
+FULL_RANGE = 2
+"""AVCOL_RANGE_JPEG."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFacts:
+    """What the first decoded frame is."""
+
+    width: int
+    height: int
+    pixel_format: str
+    bit_depth: int
+    colour: Colour
+    rotation: int
+    mirrored: bool
+
+
+@dataclass(slots=True)
+class PictureSample:
+    """What a few decoded stretches of a picture track showed.
+
+    Attributes:
+        facts: of the first frame; None when nothing decodes.
+        head_pts: times of the first frames, in the order in which the decoder gave them out.
+        sizes: sizes met.
+        errors: packets that did not decode.
+        flagged, plain: frames that say that they are interlaced, or not.
+        verdicts: of the content: "tff", "bff", "progressive", "undetermined" -> frames.
+    """
+
+    facts: FrameFacts | None = None
+    head_pts: list[int | None] = field(default_factory=list)
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    errors: int = 0
+    flagged: int = 0
+    plain: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def interlaced(self) -> bool:
+        """Fields, by flags unless the content clearly says otherwise."""
+        fields = self.verdicts["tff"] + self.verdicts["bff"]
+        if self.flagged > self.plain:
+            # Still pictures look progressive, so it takes many moving frames to overrule the flags.
+            return not (fields == 0 and self.verdicts["progressive"] >= 3 * HEAD_FRAMES)
+        one_order = max(self.verdicts["tff"], self.verdicts["bff"]) >= 0.9 * fields
+        return fields >= 12 and one_order and fields >= 0.6 * self.verdicts.total()
+
+
+def prepare(stream: VideoStream | AudioStream) -> None:
+    """Bound a stream's decoder before its first use: pixels, and threads that cost memory."""
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.codec_context.thread_count = 2
+    stream.codec_context.thread_type = "AUTO"
+
+
+def decode(packets: Iterable[Packet[Any]], max_packets: int, errors: list[str]) -> Iterator[Any]:
+    """Frames of one track's packets; packets that do not decode are passed over, and told in `errors`."""
+    for number, packet in enumerate(packets):
+        if number >= max_packets:
+            return
+        try:
+            yield from packet.decode()
+        except (av.FFmpegError, ValueError) as error:
+            errors.append(str(error))
+
+
+def sample_head(container: InputContainer, stream: VideoStream, sample: PictureSample) -> None:
+    """Decode the track's first frames into `sample`; the container must stand at its start."""
+    errors: list[str] = []
+    frames: list[VideoFrame] = []
+    try:
+        for frame in decode(container.demux(stream), HEAD_PACKETS, errors):
+            frames.append(frame)
+            sample.head_pts.append(frame.pts)
+            if len(frames) >= HEAD_FRAMES:
+                break
+    except (av.FFmpegError, ValueError) as error:
+        errors.append(str(error))
+    sample.errors += len(errors)
+    if frames:
+        sample.facts = describe_frame(frames[0], stream)
+        _take(frames, sample)
+
+
+def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, sample: PictureSample) -> bool:
+    """Decode a few frames from a key frame on into `sample`.
+
+    Returns:
+        Whether the key frame's own picture came out: decoding can start there.
+    """
+    errors: list[str] = []
+    frames: list[VideoFrame] = []
+    found = False
+    try:
+        for frame in decode(packets_from(container, stream, key_pts), HEAD_PACKETS, errors):
+            found = found or frame.pts == key_pts
+            if frame.pts is not None and frame.pts >= key_pts:
+                frames.append(frame)
+            if len(frames) >= WINDOW_FRAMES:
+                break
+    except (av.FFmpegError, ValueError) as error:
+        errors.append(str(error))
+    _take(frames, sample)
+    return found
+
+
+def decode_times(container: InputContainer, stream: VideoStream, max_packets: int) -> list[int | None]:
+    """Times of all frames in the order in which the decoder gives them out; the container must stand at its start."""
+    times: list[int | None] = []
+    try:
+        times.extend(frame.pts for frame in decode(container.demux(stream), max_packets, []))
+    except (av.FFmpegError, ValueError):
+        return times
+    return times
+
+
+def _take(frames: list[VideoFrame], sample: PictureSample) -> None:
+    sample.sizes.update((frame.width, frame.height) for frame in frames)
+    flagged = sum(frame.interlaced_frame for frame in frames)
+    sample.flagged += flagged
+    sample.plain += len(frames) - flagged
+    same = [frame for frame in frames if (frame.width, frame.height) == (frames[0].width, frames[0].height)]
+    if same and same[0].height in FIELD_HEIGHTS:
+        sample.verdicts.update(judge_fields(same))
+
+
+def judge_fields(frames: list[VideoFrame]) -> Counter[str]:
+    """FFmpeg's `idet` on neighbouring frames of one size and format: verdict -> number of frames."""
+    first = frames[0]
+    graph = Graph()
+    source = graph.add_buffer(
+        width=first.width, height=first.height, format=first.format, time_base=first.time_base or Fraction(1, 1000)
+    )
+    detector, sink = graph.add("idet"), graph.add("buffersink")
+    source.link_to(detector)
+    detector.link_to(sink)
+    verdicts: Counter[str] = Counter()
+    try:
+        graph.configure()
+        for frame in [*frames, None]:
+            graph.push(frame)
+            while True:
+                try:
+                    judged = cast(VideoFrame, graph.pull())
+                except (av.error.BlockingIOError, av.error.EOFError):
+                    break
+                verdicts[judged.metadata.get("lavfi.idet.multiple.current_frame", "undetermined")] += 1
+    except (av.FFmpegError, ValueError):
+        return verdicts
+    return verdicts
+
+
+def describe_frame(frame: VideoFrame, stream: VideoStream) -> FrameFacts:
+    """Facts of a decoded frame; what it leaves open is taken from the stream."""
+    rotation, mirrored = orientation(_display_matrix(frame))
+    components = frame.format.components
+    return FrameFacts(
+        width=frame.width,
+        height=frame.height,
+        pixel_format=frame.format.name,
+        bit_depth=max((component.bits for component in components), default=8),
+        colour=_colour(frame, stream),
+        rotation=rotation,
+        mirrored=mirrored,
+    )
+
+
+def _colour(frame: VideoFrame, stream: VideoStream) -> Colour:
+    context = stream.codec_context
+    rgb = frame.format.is_rgb or frame.format.name.startswith(("gbr", "pal8"))
+    full = rgb or _code(frame, "color_range") == FULL_RANGE or frame.format.name.startswith("yuvj")
+    return Colour(
+        range=ColourRange.FULL if full else ColourRange.LIMITED,
+        primaries=_assigned(PRIMARIES, _code(frame, "color_primaries"), _code(context, "color_primaries")),
+        transfer=_assigned(TRANSFERS, _code(frame, "color_trc"), _code(context, "color_trc")),
+        matrix=0 if rgb else _assigned(MATRICES, _code(frame, "colorspace"), _code(context, "colorspace")),
+    )
+
+
+def _code(thing: object, name: str) -> int:
+    try:
+        return int(getattr(thing, name))
+    except (ValueError, TypeError, OverflowError):
+        return UNSPECIFIED  # PyAV refuses codes that are in none of its enumerations
+
+
+def _assigned(known: frozenset[int], *codes: int) -> int:
+    return next((code for code in codes if code in known), UNSPECIFIED)
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    # A mapping by type whose iteration gives the values, whatever the annotations say.
+    for data in cast(Iterable[SideData], frame.side_data):
+        if data.type == SideDataType.DISPLAYMATRIX and data.buffer_size >= 36:
+            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def orientation(matrix: tuple[int, int, int, int]) -> tuple[int, bool]:
+    """(rotation, mirrored) of a display matrix: flip left-right first if mirrored, then turn clockwise.
+
+    Args:
+        matrix: a, b, c, d of x' = a x + c y, y' = b x + d y. Source: ISO/IEC 14496-12, 6.2.2 and 8.3.2.
+
+    Angles between quarter turns go to the nearest one.
+    """
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        # y' grows with x: a clockwise quarter turn takes x to y and y to -x.
+        if b >= 0:
+            return (90, False) if c < 0 else (270, True)
+        return (90, True) if c < 0 else (270, False)
+    if a >= 0:
+        return (0, False) if d >= 0 else (180, True)
+    return (0, True) if d >= 0 else (180, False)
+
+
+def sample_sound(container: InputContainer, stream: AudioStream) -> AudioFrame | None:
+    """The first frame of sound that decodes, None when none of the first packets gives one."""
+    errors: list[str] = []
+    try:
+        for frame in decode(container.demux(stream), HEAD_PACKETS, errors):
+            if frame.samples and frame.sample_rate:
+                return cast(AudioFrame, frame)
+    except (av.FFmpegError, ValueError) as error:
+        errors.append(str(error))
+    return None

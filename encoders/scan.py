@@ -1,0 +1,94 @@
+"""One pass over a source's packets, nothing decoded: the arrays that `encoders/timeline.py` reads."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from encoders.demux import read_packets
+from encoders.errors import Encrypted, TooLarge
+from encoders.timeline import NO_TIME, Packets
+
+KEY, DISCARD, HIDDEN, CORRUPT = 1, 2, 4, 8
+_WIDEST_TIME = (1 << 62) - 1
+
+
+class _Rows:
+    """Growing columns of one track; 17 bytes a packet."""
+
+    def __init__(self, codec: str) -> None:
+        self.codec = codec
+        self.pts, self.duration, self.flags = array("q"), array("q"), array("B")
+
+    def add(self, packet: Packet[Any]) -> None:
+        pts, duration = packet.pts, packet.duration or 0
+        # Times near the ends of the range come from broken files only, and would overflow differences.
+        self.pts.append(NO_TIME if pts is None or abs(pts) > _WIDEST_TIME else pts)
+        self.duration.append(duration if 0 <= duration <= _WIDEST_TIME else 0)
+        flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard | CORRUPT * packet.is_corrupt
+        self.flags.append(flags | HIDDEN * is_hidden(self.codec, packet))
+
+    def packets(self) -> Packets:
+        flags = np.frombuffer(self.flags.tobytes(), np.uint8)
+        return Packets(
+            pts=np.frombuffer(self.pts.tobytes(), np.int64),
+            duration=np.frombuffer(self.duration.tobytes(), np.int64),
+            key=flags & KEY != 0,
+            discard=flags & DISCARD != 0,
+            hidden=flags & HIDDEN != 0,
+            corrupt=flags & CORRUPT != 0,
+        )
+
+
+def is_hidden(codec: str, packet: Packet[Any]) -> bool:
+    """Whether a VP8 or VP9 packet holds only a reference frame, which is never shown.
+
+    Source: RFC 6386 9.1 (show_frame); VP9 bitstream specification 0.6, 6.2 (show_existing_frame, show_frame) and
+    annex B (a superframe, which ends in its index, always shows a frame).
+    """
+    if codec == "vp8":
+        return not memoryview(packet)[0] >> 4 & 1
+    if codec != "vp9":
+        return False
+    data = memoryview(packet)
+    first, superframe = data[0], data[-1] & 0xE0 == 0xC0
+    reserved_bit = 1 if first & 0x30 == 0x30 else 0
+    show_existing, show = first >> (3 - reserved_bit) & 1, first >> (1 - reserved_bit) & 1
+    return not (superframe or show_existing or show)
+
+
+def scan_packets(container: InputContainer, streams: list[Stream], max_packets: int) -> Mapping[int, Packets]:
+    """Read all packets of some tracks.
+
+    Returns:
+        Stream index -> its packets, as far as the container can be read.
+
+    Raises:
+        TooLarge: more packets than allowed.
+        Encrypted: the first packets of a track say that they are.
+        ResourceExceeded: a packet asks for more memory than there is.
+    """
+    rows = {stream.index: _Rows(codec_name(stream)) for stream in streams}
+    left = max_packets
+    for packet in read_packets(container, streams):
+        row = rows[packet.stream_index]
+        if not row.pts and packet.has_sidedata("encryption_info"):
+            raise Encrypted("The media is encrypted and there is no key for it. Upload an unencrypted copy.")
+        row.add(packet)
+        left -= 1
+        if left < 0:
+            raise TooLarge(f"The file has more than {max_packets} packets. Upload a shorter part of it.")
+    return {index: row.packets() for index, row in rows.items()}
+
+
+def codec_name(stream: Stream) -> str:
+    """Name of the codec, not of the decoder; empty when there is no decoder."""
+    # Streams without a decoder have no context, whatever the annotations say.
+    context: Any = stream.codec_context
+    return str(context.codec.canonical_name) if context is not None else ""

@@ -1,0 +1,142 @@
+"""What a source has besides its picture: sound, text, chapters, and names, cleaned of what containers put in them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+
+from encoders.demux import open_source
+from encoders.media import AudioTrack, Chapter, SubtitleTrack
+from encoders.sample import prepare, sample_sound
+from encoders.scan import codec_name
+from encoders.timeline import Packets
+
+TEXT_CODECS = frozenset(("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"))
+"""Subtitles that are text; bitmaps (DVB, PGS, VobSub) cannot become WebVTT."""
+MAX_CHAPTERS = 1000
+NAME_LENGTH = 200
+LATEST_S = Fraction(1 << 31)
+"""Times beyond this (68 years) come from broken headers."""
+
+
+def clean_name(text: str | None) -> str | None:
+    """A name from a container as one printable line of at most NAME_LENGTH characters; None if nothing is left."""
+    if not text:
+        return None
+    kept = "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
+    return " ".join(kept.replace("\ufffd", "").split())[:NAME_LENGTH].strip() or None
+
+
+def clean_language(code: str | None) -> str | None:
+    """A language code of letters, digits and hyphens, lower case; None when it says nothing."""
+    code = (code or "").strip().lower()
+    good = 2 <= len(code) <= 35 and code.isascii() and code.replace("-", "").isalnum() and code[0].isalpha()
+    return code if good and code not in ("und", "unk", "mis", "zxx") else None
+
+
+def language_of(stream: Stream) -> str | None:
+    """The language that a stream's metadata names."""
+    return clean_language(stream.metadata.get("language"))
+
+
+def title_of(stream: Stream) -> str | None:
+    """What the author called a track; the names that muxers put there by themselves are none."""
+    return clean_name(stream.metadata.get("title") or stream.metadata.get("name"))
+
+
+def read_sound(path: Path, stream: AudioStream, packets: Packets, warnings: list[str]) -> AudioTrack | None:
+    """One sound track, if its first packets decode; otherwise None and a warning."""
+    label = f"Sound track {stream.index}"
+    if not codec_name(stream):
+        warnings.append(f"{label} has a codec that is not known here; it was left out.")
+        return None
+    if not packets.shown.any():
+        warnings.append(f"{label} is empty; it was left out.")
+        return None
+    with open_source(path) as container:
+        twin = container.streams[stream.index]
+        if not isinstance(twin, AudioStream):
+            return None
+        prepare(twin)
+        frame = sample_sound(container, twin)
+    time_base = stream.time_base
+    if frame is None or frame.pts is None or not time_base or not 1 <= frame.layout.nb_channels <= 64:
+        warnings.append(f"{label} ({codec_name(stream)}) does not decode; it was left out.")
+        return None
+    start_s = frame.pts * (frame.time_base or time_base)
+    end_s = _end_ticks(packets) * time_base
+    if not -LATEST_S < start_s < end_s < LATEST_S:
+        end_s = start_s + Fraction(frame.samples, frame.sample_rate)
+        warnings.append(f"{label} has times that make no sense.")
+    return AudioTrack(
+        stream=stream.index,
+        codec=codec_name(stream),
+        sample_rate=frame.sample_rate,
+        channels=frame.layout.nb_channels,
+        layout=frame.layout.name,
+        language=language_of(stream),
+        title=title_of(stream),
+        default=bool(stream.disposition & Disposition.default),
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def _end_ticks(packets: Packets) -> int:
+    """When the last packet shown ends; its duration is the typical one where it is not said."""
+    shown = packets.pts[packets.shown]
+    last = int(np.argmax(shown))
+    durations = packets.duration[packets.shown]
+    known = durations[durations > 0]
+    duration = int(durations[last]) or (int(np.median(known)) if len(known) else 0)
+    if not duration and len(shown) > 1:
+        duration = int(np.median(np.diff(np.unique(shown)))) if len(np.unique(shown)) > 1 else 0
+    return int(shown[last]) + max(duration, 1)
+
+
+def read_subtitles(container: InputContainer, warnings: list[str]) -> tuple[SubtitleTrack, ...]:
+    """Text tracks; bitmap ones are named in the warnings."""
+    tracks = []
+    for stream in container.streams.subtitles:
+        codec = codec_name(stream) or "unknown"
+        if codec not in TEXT_CODECS:
+            warnings.append(f"Subtitle track {stream.index} ({codec}) is no text; it was left out.")
+            continue
+        tracks.append(
+            SubtitleTrack(
+                stream=stream.index,
+                codec=codec,
+                language=language_of(stream),
+                title=title_of(stream),
+                default=bool(stream.disposition & Disposition.default),
+                forced=bool(stream.disposition & Disposition.forced),
+            )
+        )
+    return tuple(tracks)
+
+
+def read_chapters(container: InputContainer, start_s: Fraction, end_s: Fraction) -> tuple[Chapter, ...]:
+    """Chapters that lie within the presentation, in order, at most MAX_CHAPTERS."""
+    found = []
+    try:
+        entries: list[Mapping[str, Any]] = [*container.chapters()]
+    except (av.FFmpegError, ValueError):
+        return ()
+    for number, entry in enumerate(entries[:MAX_CHAPTERS], 1):
+        time_base = entry["time_base"] or Fraction(1, 1000)
+        begin = max(start_s, entry["start"] * time_base)
+        end = min(end_s, entry["end"] * time_base)
+        if begin < end and math.isfinite(float(end)):
+            title = clean_name(entry["metadata"].get("title")) or f"Chapter {number}"
+            found.append(Chapter(start_s=begin, end_s=end, title=title))
+    return tuple(sorted(found, key=lambda chapter: chapter.start_s))
