@@ -8,12 +8,18 @@ Map:
     transitions     the tables (state, event) -> state
     fairness        weighted fair queue in engine-seconds: tier -> user -> job, with its bounds and their proofs
     requirements    what a task needs of a slot, as a few classes that queues are indexed by
-    placement       eligible -> rank -> pick a slot
     cost            expected engine-seconds of a task on a backend; learns
     retry           (fault, history) -> decision
     health          circuit breaker per device, black holes, slow devices
-    ledger          live jobs, tasks, attempts and slots, with their invariants
-    explain         position, the rule that holds a job, estimated start and end
+    placement       eligible -> rank -> pick a slot
+    ledger          live jobs, tasks, attempts and slots: the books
+    intake          a job's life: submitted, planned, paused, moved, cancelled, over
+    outcomes        what becomes of a task when an attempt of it ends
+    fleet           slots and devices join, go, drain, are tested
+    assign          free places to tasks, then twins of stragglers
+    audit           the invariants of the books, checked
+    reports         what the scheduler tells about itself: values
+    explain, stats  made from the books
     engine          Scheduler.handle(event) -> list[Instruction]
 
 Invariants:

@@ -18,9 +18,12 @@ from scheduler import events, fleet, intake, outcomes
 from scheduler.assign import assign
 from scheduler.audit import audit
 from scheduler.events import Event
+from scheduler.explain import explain
 from scheduler.instructions import Instruction
 from scheduler.ledger import Ledger
+from scheduler.reports import Explanation, SchedulerStats
 from scheduler.settings import SchedulerSettings
+from scheduler.stats import gather_stats
 
 
 def _tick(_ledger: Ledger, _event: events.Tick) -> None:
@@ -63,6 +66,27 @@ class Scheduler:
         ledger.fire_timers()
         assign(ledger)
         return ledger.out
+
+    def stats(self) -> SchedulerStats:
+        """Numbers about the whole farm; linear in slots and devices, not in jobs."""
+        return gather_stats(self._ledger)
+
+    def explain(self, job_id: str, at: float) -> Explanation | None:
+        """Why a job waits and until when; None when no such job lives.
+
+        Args:
+            at: now, on the events' clock.
+        """
+        ledger = self._ledger
+        job = ledger.jobs.get(job_id)
+        if job is None:
+            return None
+        before = ledger.now
+        ledger.now = max(before, at)
+        try:
+            return explain(ledger, job)
+        finally:
+            ledger.now = before
 
     def validate(self) -> None:
         """Checks the books against each other; linear in their size. Raises AssertionError on a broken invariant."""

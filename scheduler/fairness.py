@@ -306,6 +306,12 @@ class FairQueue:
         """The classes in which some task waits."""
         return sum(self._level.counts)
 
+    def is_next(self, leaf: JobLeaf) -> bool:
+        """Whether the job is the next of its user, its user of its tier, and its tier of all."""
+        tier = self._level.first(leaf.mask)
+        user = None if tier is None else tier.level.first(leaf.mask)
+        return user is not None and user.level.first(leaf.mask) is leaf
+
     def take(self, mask: int) -> tuple[JobLeaf, int, str] | None:
         """The next task among those of the classes in `mask`, taken out of the queue; None when there is none.
 

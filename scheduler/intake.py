@@ -14,8 +14,6 @@ from scheduler.transitions import TASK_ENDS, JobEvent, TaskEvent
 
 LEARNING = 0.1
 """Weight of the newest plan in what an unplanned job is expected to cost."""
-ASSUMED_PLAN_S = 60.0
-"""Engine-seconds of an unplanned job before any plan was seen: about a minute of 1080p on one core."""
 DEADLINE_MARGIN = 2.0
 """A deadline presses once the time left is less than so many times what the job would take alone on one slot."""
 
@@ -47,6 +45,8 @@ def submit(ledger: Ledger, event: JobSubmitted) -> None:
         ledger.queue.resize(leaf, job.expected_s)
     if not _add(ledger, job, event.tasks, event.attempts, event.deaths):
         return
+    if not job.open:
+        ledger.note_arrival(job.tier, leaf.work_s)
     if job.deadline_at is not None:
         watch_deadline(ledger, job)
     finish_if_complete(ledger, job)
@@ -67,6 +67,7 @@ def add_tasks(ledger: Ledger, event: TasksAdded) -> None:
     if event.last:
         job.open = False
         ledger.typical_plan_s += LEARNING * (added_s - ledger.typical_plan_s)
+        ledger.note_arrival(job.tier, added_s)
     if job.deadline_at is not None:
         watch_deadline(ledger, job)
     finish_if_complete(ledger, job)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from math import exp
 from typing import Any
 
 from encoders.errors import Failure
@@ -21,6 +22,11 @@ from scheduler.placement import Shape, SlotPool
 from scheduler.requirements import RequirementIndex, permitted_backends, requirement_of
 from scheduler.settings import SchedulerSettings
 from scheduler.transitions import JobEvent, TaskEvent, next_job_state, next_task_state
+
+ARRIVAL_MEMORY_S = 900.0
+"""Time constant of the rate of arrivals: long against bursts, short against the hours of a day."""
+PACE_LEARNING = 0.05
+"""Weight of the newest result in what the farm's pace is thought to be."""
 
 
 class Job:
@@ -169,6 +175,9 @@ class Ledger:
         self.job_counts: dict[tuple[Tier, JobState], int] = {}
         self.asked_at: float | None = None
         self.typical_plan_s = 60.0
+        self.typical_wall_s = 10.0
+        self.pace = 1.0
+        self._arrivals: dict[Tier, tuple[float, float]] = {}
         self.advanced: list[Worker] = []
         self.out: list[Instruction] = []
         self._timers: list[tuple[float, int, Callable[[Ledger, Any], None], Any]] = []
@@ -219,6 +228,25 @@ class Ledger:
     def alert(self, name: str, detail: str) -> None:
         """Tells a person."""
         self.out.append(Alert(name=name, detail=detail))
+
+    def note_arrival(self, tier: Tier, work_s: float) -> None:
+        """Work arrived: what the rate of arrivals is learned from."""
+        rate, since = self._arrivals.get(tier, (0.0, self.now))
+        kept = exp((since - self.now) / ARRIVAL_MEMORY_S)
+        self._arrivals[tier] = (rate * kept + work_s / ARRIVAL_MEMORY_S, self.now)
+
+    def arrivals_s(self, tier: Tier) -> float:
+        """Engine-seconds that arrive per second in a tier, lately."""
+        rate, since = self._arrivals.get(tier, (0.0, self.now))
+        return rate * exp((since - self.now) / ARRIVAL_MEMORY_S)
+
+    def note_result(self, attempt: Attempt, engine_s: float, wall_s: float) -> None:
+        """A task took so much: what costs, and the farm's pace, are learned from."""
+        self.costs.learn(attempt.backend, attempt.task.spec.cost, engine_s=engine_s, wall_s=wall_s)
+        if wall_s > 0.0 and engine_s > 0.0:
+            self.pace += PACE_LEARNING * (engine_s / wall_s - self.pace)
+            if attempt.task.spec.kind is TaskKind.SEGMENT:
+                self.typical_wall_s += PACE_LEARNING * (wall_s - self.typical_wall_s)
 
     def enqueue(self, task: Task) -> None:
         """A READY task waits for a slot."""

@@ -26,7 +26,7 @@ def done(ledger: Ledger, event: TaskDone) -> None:
         return
     elapsed_s = _elapsed_s(ledger, attempt)
     if attempt.begun_at is not None:
-        ledger.costs.learn(attempt.backend, attempt.task.spec.cost, engine_s=event.engine_s, wall_s=elapsed_s)
+        ledger.note_result(attempt, event.engine_s, elapsed_s)
         device = attempt.worker.device
         if device.succeeded(elapsed_s / attempt.estimate.wall_s):
             ledger.shape.changed()
