@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from typing import Any
 
 import ray
 
@@ -28,7 +29,7 @@ class SlotHolder:
         node_id = ray.get_runtime_context().get_node_id()
         scratch = settings.root / "scratch" / f"{worker_id}-{uuid.uuid4().hex[:8]}"
         self.worker = Worker(
-            store=open_store(settings),
+            store=open_store(settings.effective_store_url, settings.public_url),
             staging=Staging(settings.staging_dir, settings.staging_bytes),
             confiner=Confiner(),
             scratch=scratch,
@@ -77,4 +78,4 @@ class SlotHolder:
         return self.worker_id
 
 
-WorkerActor = ray.remote(SlotHolder)
+WorkerActor: Any = ray.remote(SlotHolder)

@@ -6,6 +6,9 @@ inspect ─► audio × sound renditions ─┐
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 from encoders.media import MediaInfo
 from encoders.plan import Plan
 from scheduler.jobs import CostFeatures, TaskKind, TaskSpec
@@ -58,6 +61,13 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
         renditions=0,
     )
     return (*tasks, package)
+
+
+def switch_encoder(plan: Plan, encoder: str) -> Plan:
+    """The plan for another encoder, after the first gave out: all is made anew, under keys of its own."""
+    label = f"{plan.encoder} -> {encoder}"
+    digest = hashlib.sha256(f"{plan.asset_key} {label}".encode()).hexdigest()
+    return replace(plan, encoder=label, asset_key=digest[: len(plan.asset_key)])
 
 
 def part_of(task_id: str) -> int | str | None:

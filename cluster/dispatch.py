@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,6 @@ from typing import Any
 
 import structlog
 from prometheus_client import start_http_server
-from scheduler.engine import Scheduler
 
 from cluster.dispatcher import Dispatcher
 from cluster.doorbell import Doorbell
@@ -27,6 +27,7 @@ from cluster.metrics import DispatcherMetrics
 from cluster.pool import NAMESPACE
 from cluster.ray_node import ray_environment
 from cluster.settings import ClusterSettings
+from scheduler.engine import Scheduler
 from scheduler.settings import SchedulerSettings
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ def connect_ray(settings: ClusterSettings) -> None:
             address=settings.ray_address or "auto",
             namespace=NAMESPACE,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:

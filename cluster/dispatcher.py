@@ -18,11 +18,10 @@ from typing import Any
 
 import structlog
 from pydantic import TypeAdapter
-from scheduler.engine import Scheduler
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster import ledger
-from cluster.breakdown import inspect_task, part_of, planned_tasks
+from cluster.breakdown import inspect_task, part_of, planned_tasks, switch_encoder
 from cluster.errors import DatabaseUnavailable, FencedOut
 from cluster.ledger import ClaimedJob
 from cluster.metadata.database import Database
@@ -32,6 +31,7 @@ from cluster.settings import ClusterSettings
 from cluster.tasks import Done, Outcome, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
 from scheduler import events, instructions
+from scheduler.engine import Scheduler
 from scheduler.jobs import GpuPolicy, TaskKind, Tier, WorkerSpec
 
 log = structlog.get_logger()
@@ -44,6 +44,9 @@ EXPLAIN_EVERY_S = 1.0
 DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
 
+BACKENDS = ("nvenc", "hybrid", "cpu")
+"""Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
+
 Write = Callable[[AsyncSession], Awaitable[None]]
 
 
@@ -55,7 +58,7 @@ class ActiveJob:
     kinds: dict[str, TaskKind] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     frames_done: int = 0
-    backend: str = "cpu"
+    encoder: str | None = None
     done: Done | None = None
 
 
@@ -185,11 +188,11 @@ class Dispatcher:
 
     def _take_over(self, claimed: ClaimedJob) -> None:
         """Let the engine have a job, new or resumed: finished tasks stay finished."""
-        job = ActiveJob(claimed=claimed, backend=claimed.encoder or "cpu")
+        job = ActiveJob(claimed=claimed, encoder=claimed.encoder)
         self.jobs[claimed.job_id] = job
         tasks = [inspect_task(claimed.job_id)]
         if claimed.plan is not None and claimed.info is not None:
-            tasks += planned_tasks(claimed.job_id, claimed.plan, claimed.info, (job.backend,))
+            tasks += planned_tasks(claimed.job_id, claimed.plan, claimed.info, BACKENDS)
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames
@@ -270,7 +273,7 @@ class Dispatcher:
         if plan is None or info is None:
             raise ValueError(f"job {job.claimed.job_id}: inspection answered without a plan")
         job.claimed = replace(job.claimed, plan=plan, info=info)
-        tasks = planned_tasks(job.claimed.job_id, plan, info, (job.backend,))
+        tasks = planned_tasks(job.claimed.job_id, plan, info, BACKENDS)
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames
@@ -298,10 +301,19 @@ class Dispatcher:
             case instructions.SaveTask():
                 write = ledger.task(job.claimed, each)
             case instructions.SaveJob():
-                write = ledger.job(job.claimed, each)
+                write = self._save_job(job, each)
             case instructions.FinishJob():
                 write = ledger.finish(job.claimed, each, job.done)
         return [JobWrite(job_id=each.job_id, write=write)]
+
+    def _save_job(self, job: ActiveJob, each: instructions.SaveJob) -> Write:
+        """Where a job stands; a new encoder means a new plan, since keys of what one encoder made are not another's."""
+        switched = job.encoder is not None and each.encoder not in (None, job.encoder)
+        job.encoder = each.encoder or job.encoder
+        if switched and job.claimed.plan is not None:
+            job.claimed = replace(job.claimed, plan=switch_encoder(job.claimed.plan, str(each.encoder)))
+            job.frames_done = 0
+        return ledger.job(job.claimed, each)
 
     async def _commit(self, writes: list[JobWrite]) -> None:
         """Write until it is written; a job whose claim is lost is dropped and the others go on."""
@@ -378,7 +390,7 @@ class Dispatcher:
             video_id=claimed.video_id,
             source_key=claimed.source_key,
             profile=claimed.profile,
-            backend=start.backend,
+            backend=self._backend(job, start),
             threads=self.settings.threads_per_slot,
             slots=max(1, self.pool.slots),
             timeout_s=start.timeout_s,
@@ -391,6 +403,15 @@ class Dispatcher:
         outcome = await self.pool.run(start.worker_id, request)
         if outcome is not None:  # else the pool has reported the worker as lost, and the engine draws the conclusion
             self.inbox.put_nowait(Finished(start=start, outcome=outcome))
+
+    def _backend(self, job: ActiveJob, start: instructions.StartTask) -> str:
+        """The attempt's backend; for an inspection the one that will encode, whose identity goes into the plan."""
+        if job.kinds[start.task_id] is not TaskKind.INSPECT:
+            return start.backend
+        if job.claimed.gpu == GpuPolicy.NEVER:
+            return "cpu"
+        offered = self.pool.backends
+        return next((backend for backend in BACKENDS if backend in offered), "cpu")
 
     async def _check(self, each: instructions.CheckDevice) -> None:
         healthy, detail = await self.pool.check(each.worker_id)

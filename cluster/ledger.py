@@ -220,7 +220,10 @@ def job(claimed: ClaimedJob, save: instructions.SaveJob) -> Write:
     """Where a job stands; its video is PROCESSING from the first attempt on."""
 
     async def write(session: AsyncSession) -> None:
-        await jobs.save_job(session, claimed.job_id, claimed.token, state=save.state, encoder=save.encoder)
+        fields: dict[str, Any] = {"state": save.state, "encoder": save.encoder}
+        if claimed.plan is not None:
+            fields["plan"] = PLAN.dump_python(claimed.plan, mode="json")
+        await jobs.save_job(session, claimed.job_id, claimed.token, **fields)
         if save.state is JobState.RUNNING:
             video = await session.get_one(Video, claimed.video_id)
             if video.status == VideoStatus.UPLOADED:

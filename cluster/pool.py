@@ -31,6 +31,8 @@ SLOT_RESOURCE = "reelmill_slots"
 START_TIMEOUT_S = 120.0
 """A worker that has not described itself by then is given up: a cold import of Ray and FFmpeg takes seconds, not
 minutes."""
+NODE_DIED = "its node has died"
+"""How Ray 2.60 words an actor's death that its node caused; there is no attribute that says so."""
 CHECK_TIMEOUT_S = 60.0
 """A canary takes about a second on an idle core; it waits for what the worker does at the moment."""
 STOP_PATIENCE_S = 5.0
@@ -43,6 +45,11 @@ class Pool(Protocol):
     @property
     def slots(self) -> int:
         """Workers that have joined."""
+        ...
+
+    @property
+    def backends(self) -> frozenset[str]:
+        """What they offer together."""
         ...
 
     async def refresh(self) -> None:
@@ -106,6 +113,11 @@ class WorkerPool:
     def slots(self) -> int:
         """Workers that have joined."""
         return len(self.members)
+
+    @property
+    def backends(self) -> frozenset[str]:
+        """What the workers offer together."""
+        return frozenset(name for member in self.members.values() for name in member.description.backends)
 
     async def refresh(self) -> None:
         """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
@@ -180,7 +192,7 @@ class WorkerPool:
                 evidence={"worker": worker_id},
             )
         except RayActorError as error:
-            self._drop(worker_id, "crashed", str(error)[:300])
+            self._drop(worker_id, "node_lost" if NODE_DIED in str(error) else "crashed", str(error)[:300])
             return None
         except RayError as error:  # a bug or a broken node: the attempt fails, the worker is replaced
             self._drop(worker_id, "crashed", f"{type(error).__name__}: {str(error)[:300]}")

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from encoders.asset import AssetManifest
 from encoders.segment import SegmentResult
 from pydantic import TypeAdapter
 
@@ -30,13 +29,14 @@ from cluster.staging import StagedSource, Staging
 from cluster.storage.base import ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
 from encoders import audio, package, probe, segment, verify_asset
+from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.backends import registry
 from encoders.backends.base import BackendName
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault
 from encoders.limits import check_limits
-from encoders.plan import Plan, Segment, plan_asset
+from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
 from scheduler.jobs import TaskKind
 
@@ -92,7 +92,12 @@ class Worker:
         """
         started = time.monotonic()
         overdue = threading.Event()
-        timer = threading.Timer(request.timeout_s, lambda: (overdue.set(), stop.set()))
+
+        def end() -> None:
+            overdue.set()
+            stop.set()
+
+        timer = threading.Timer(request.timeout_s, end)
         timer.daemon = True
         timer.start()
         try:
@@ -210,7 +215,6 @@ class Worker:
         begin = time.monotonic()
         with self.staging.lease(self.store, request.source_key) as source:
             budget = int(float(plan.duration_s) + 60) * plan.audio_settings.bitrate_bps // 8 * OUTPUT_SLACK
-            limits = self._limits(request, output_bytes=budget)
             result = self._confined(
                 audio.encode_audio,
                 source.path,
@@ -219,7 +223,7 @@ class Worker:
                 rendition,
                 out,
                 stop=stop,
-                limits=limits,
+                limits=self._limits(request, output_bytes=budget),
                 source=source,
                 writable=[out],
             )
@@ -230,6 +234,23 @@ class Worker:
         self._finish(record, result, request)
         return Done(engine_s=time.monotonic() - begin, wall_s=0.0, warnings=result.warnings)
 
+    def _sound(
+        self, request: TaskRequest, plan: Plan, rendition: AudioRendition, stop: threading.Event, out: Path
+    ) -> AudioResult:
+        """The record of a sound rendition; made here when it is not where it should be.
+
+        That happens when the job's encoder was switched after the sound was done: all keys are new then, and only the
+        segments are tasks again.
+        """
+        record = layout.audio_record(request.video_id, plan, rendition.name)
+        found = self._record(record, AudioResult)
+        if found is None:
+            folder = out / "sound"
+            folder.mkdir(exist_ok=True)
+            self._audio(replace(request, part=rendition.name), stop, folder)
+            found = self._needed(record, AudioResult)
+        return found
+
     def _package(self, request: TaskRequest, stop: threading.Event, out: Path) -> Done:
         plan, info = _planned(request)
         begin = time.monotonic()
@@ -237,7 +258,7 @@ class Worker:
         segments = [
             self._needed(layout.segment_record(video, plan, each.index), SegmentResult) for each in plan.segments
         ]
-        sounds = [self._needed(layout.audio_record(video, plan, each.name), AudioResult) for each in plan.audio]
+        sounds = [self._sound(request, plan, each, stop, out) for each in plan.audio]
         media, made = out / "media", out / "asset"
         made.mkdir()
         self._stage_media(request, plan, sounds, media)
