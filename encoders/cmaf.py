@@ -32,6 +32,11 @@ MIN_TIMESCALE = 10_000
 """Coarser scales make players' own arithmetic coarse. Source: FFmpeg doubles until 10 000, libavformat/movenc.c, mov_init."""
 BT709 = 1
 """Primaries, transfer and matrix of every rendition. Source: ITU-T H.273, tables 2 to 4."""
+REORDER_FRAMES = 2
+"""Frames by which every composition time is late; the init segment's edit list takes it back. Without it offsets would be
+negative, which players understand, but FFmpeg's demuxer presents such a rendition as late as its first offset, and
+sound then leads by two frames. x264 with B-pyramids and NVENC reorder over two frames at most; more would only make
+some offsets negative."""
 SYNC_FLAGS, OTHER_FLAGS = 0x0200_0000, 0x0101_0000
 """Depends on no sample; depends on others and is no sync sample. Source: ISO/IEC 14496-12, 8.8.3.1."""
 
@@ -60,8 +65,8 @@ def timescale(fps: Fraction) -> int:
 def init_segment(sets: ParameterSets, width: int, height: int, fps: Fraction) -> bytes:
     """ftyp and moov of a rendition; the same for the same arguments on every host.
 
-    Composition offsets are signed and the first picture is presented at its decode time, so there is no edit list;
-    that is CMAF's brand cmf2 (ISO/IEC 23000-19, 7.7.2).
+    Its edit list starts the presentation `REORDER_FRAMES` into the media, so that the first picture is presented at its
+    decode time; that is CMAF's brand cmfc (ISO/IEC 23000-19, 7.5.13).
     """
     entry = box(
         b"avc1",
@@ -84,10 +89,16 @@ def init_segment(sets: ParameterSets, width: int, height: int, fps: Fraction) ->
     movie = box(
         b"moov",
         movie_header(timescale(fps), 0, 2),
-        box(b"trak", track_header(1, 0, width=width, height=height), media),
+        box(b"trak", track_header(1, 0, width=width, height=height), _edit_list(fps), media),
         box(b"mvex", full_box(b"trex", 0, 0, struct.pack(">5I", 1, 1, 0, 0, 0))),
     )
-    return file_type(b"iso6", b"iso6", b"cmfc", b"cmf2", b"mp41") + movie
+    return file_type(b"iso6", b"iso6", b"cmfc", b"mp41") + movie
+
+
+def _edit_list(fps: Fraction) -> bytes:
+    """One edit that lasts as long as the media and starts at the first picture (ISO/IEC 14496-12, 8.6.6)."""
+    entry = struct.pack(">IIiI", 1, 0, REORDER_FRAMES * ticks_per_frame(fps), 0x10000)
+    return box(b"edts", full_box(b"elst", 0, 0, entry))
 
 
 def media_segment(gops: Sequence[Sequence[VideoSample]], first_frame: int, sequence: int, fps: Fraction) -> bytes:
@@ -107,7 +118,7 @@ def media_segment(gops: Sequence[Sequence[VideoSample]], first_frame: int, seque
 
 def _fragment(gop: Sequence[VideoSample], decoded: int, sequence: int, ticks: int) -> bytes:
     rows = b"".join(
-        struct.pack(">Ii", len(sample.data), (sample.frame - decoded - index) * ticks)
+        struct.pack(">Ii", len(sample.data), (sample.frame - decoded - index + REORDER_FRAMES) * ticks)
         for index, sample in enumerate(gop)
     )
 
