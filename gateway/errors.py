@@ -117,16 +117,10 @@ class SourceGone(GatewayError):
     code = "source_gone"
 
 
-class CursorInvalid(GatewayError):
-    """The page cursor is not one that this API gave out."""
+class RangeNotSatisfiable(GatewayError):
+    """The byte range starts behind the object's end."""
 
-    code = "cursor_invalid"
-
-
-class SignatureInvalid(GatewayError):
-    """A signed URL that is not ours, was altered, or has expired."""
-
-    code = "signature_invalid"
+    code = "range_not_satisfiable"
 
 
 class LengthRequired(GatewayError):
@@ -135,13 +129,19 @@ class LengthRequired(GatewayError):
     code = "length_required"
 
 
-class BodyLengthMismatch(GatewayError):
-    """The body's length differs from the signed one; nothing was stored."""
+class IdempotencyKeyReused(GatewayError):
+    """The same Idempotency-Key came with another request; nothing was done."""
 
-    code = "body_length_mismatch"
+    code = "idempotency_key_reused"
 
 
-class RangeNotSatisfiable(GatewayError):
-    """The byte range starts behind the object's end."""
+class RequestInProgress(GatewayError):
+    """The first request with this Idempotency-Key is still at work."""
 
-    code = "range_not_satisfiable"
+    code = "request_in_progress"
+
+
+class MediaUrlInvalid(GatewayError):
+    """A media address that is not ours, was altered, or has expired."""
+
+    code = "media_url_invalid"

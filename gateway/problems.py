@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from cluster import errors as cluster_errors
 from encoders.errors import FarmError, Fault
 from gateway import errors
 
@@ -57,11 +58,21 @@ ANSWERS: dict[type[FarmError], Answer] = {
     errors.PartsUnexpected: Answer(422, "Unexpected parts", "Send each part of the layout once."),
     errors.StateConflict: Answer(409, "Not possible in this state"),
     errors.SourceGone: Answer(410, "Source no longer kept", "Upload the file again."),
-    errors.CursorInvalid: Answer(400, "Cursor not valid", "Start again without `cursor`."),
-    errors.SignatureInvalid: Answer(403, "Signed URL not valid", "Ask the API for a fresh URL."),
-    errors.LengthRequired: Answer(411, "Content-Length required"),
-    errors.BodyLengthMismatch: Answer(400, "Body length differs", "Send exactly the signed number of bytes."),
     errors.RangeNotSatisfiable: Answer(416, "Range not satisfiable"),
+    errors.LengthRequired: Answer(411, "Content-Length required"),
+    errors.MediaUrlInvalid: Answer(403, "Media address not valid", "Ask the API for a fresh one."),
+    errors.IdempotencyKeyReused: Answer(422, "Idempotency-Key reused", "Use a fresh key for another request."),
+    errors.RequestInProgress: Answer(409, "Request in progress", "Ask again in a second."),
+    cluster_errors.RowMissing: Answer(404, "Not found"),
+    cluster_errors.CursorInvalid: Answer(400, "Cursor not valid", "Start again without `cursor`."),
+    cluster_errors.IllegalTransition: Answer(409, "Not possible in this state"),
+    cluster_errors.ObjectMissing: Answer(404, "Not found"),
+    cluster_errors.KeyInvalid: Answer(404, "Not found"),
+    cluster_errors.UploadMissing: Answer(409, "Upload session is closed", "Start a new upload."),
+    cluster_errors.PartMismatch: Answer(409, "Parts differ", "List the parts with GET, put them again if needed."),
+    cluster_errors.LengthMismatch: Answer(400, "Body length differs", "Send exactly the signed number of bytes."),
+    cluster_errors.SignatureInvalid: Answer(403, "Signed URL not valid", "Ask the API for a fresh URL."),
+    cluster_errors.StoreFull: Answer(507, "Storage is full", "Tell the farm's operator."),
 }
 
 BY_FAULT: dict[Fault, Answer] = {
@@ -109,7 +120,7 @@ async def _on_farm_error(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if answer.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if answer.status == 503:
+    if answer.status >= 500:
         headers["Retry-After"] = "5"
         request.state.error_id = secrets.token_hex(8)
         log.error("unavailable", error_id=request.state.error_id, code=error.code, detail=error.detail, exc_info=error)

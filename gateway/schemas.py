@@ -257,7 +257,7 @@ class Mp4(Response):
 class AssetFile(Response):
     """One file of an asset."""
 
-    kind: str = Field(examples=["hls"])
+    kind: str = Field(examples=["HLS"])
     url: str
     content_type: str
     size_bytes: int
@@ -275,6 +275,7 @@ class Assets(Response):
     thumbnail: str | None
     preview: str | None
     storyboard: str | None = Field(description="WebVTT whose cues name tiles of a sprite.")
+    chapters: str | None = Field(description="WebVTT chapters.")
     files: list[AssetFile]
     expires_at: datetime | None
 

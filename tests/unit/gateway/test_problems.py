@@ -120,6 +120,8 @@ def test_every_error_of_the_gateway_has_its_own_line_in_the_table() -> None:
     assert kinds - {errors.GatewayError} <= set(problems.ANSWERS)
 
 
-def test_codes_are_unique() -> None:
-    codes = [kind.code for kind in problems.ANSWERS]
-    assert len(codes) == len(set(codes))
+def test_a_code_means_one_status() -> None:
+    statuses: dict[str, set[int]] = {}
+    for kind, answer in problems.ANSWERS.items():
+        statuses.setdefault(kind.code, set()).add(answer.status)
+    assert {code for code, found in statuses.items() if len(found) > 1} == set()

@@ -1,0 +1,75 @@
+"""Why a job is where it is: what the dispatcher last said of it, or else what the queue in the database shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.metadata import jobs
+from cluster.metadata.schema import Job
+from gateway.auth import Principal
+from gateway.ports import Ports
+from gateway.schemas import ExplainResponse
+from scheduler.jobs import JobState
+
+ENDED = {
+    JobState.COMPLETED: "It is done.",
+    JobState.FAILED: "It failed; see the job's failure.",
+    JobState.CANCELLED: "It was cancelled.",
+}
+
+
+async def explain_job(ports: Ports, who: Principal, job_id: str) -> ExplainResponse:
+    """One of the caller's jobs, explained.
+
+    Raises:
+        RowMissing: the user has no such job.
+    """
+    async with ports.database.read() as session:
+        job = await jobs.job_of(session, who.subject, job_id)
+        ahead = await jobs.jobs_ahead(session, job)
+        depths = await jobs.queue_depths(session)
+    state = JobState(job.state)
+    if state in ENDED:
+        return _answer(job, position=None, reason=ENDED[state], estimate_s=0.0)
+    told = await ports.bell.explanation(job_id)
+    if told is not None:
+        return from_dispatcher(job, told)
+    return from_queue(job, ahead, depths)
+
+
+def from_dispatcher(job: Job, told: dict[str, Any]) -> ExplainResponse:
+    """The scheduler's own words; what it left out stays unknown."""
+    position, estimate_s = told.get("position"), told.get("estimate_s")
+    reasons = told.get("reasons") or [told.get("reason") or "The scheduler has it."]
+    return _answer(
+        job,
+        position=int(position) if position is not None else None,
+        reason=" ".join(str(reason) for reason in reasons),
+        estimate_s=float(estimate_s) if estimate_s is not None else None,
+        details=told,
+    )
+
+
+def from_queue(job: Job, ahead: int, depths: dict[tuple[str, str], int]) -> ExplainResponse:
+    """What can be told while no dispatcher has the job."""
+    running = sum(count for (_, state), count in depths.items() if state == JobState.RUNNING)
+    if job.paused:
+        return _answer(job, position=None, reason="It is paused.", estimate_s=None)
+    if job.state == JobState.RUNNING:
+        return _answer(job, position=None, reason="A dispatcher has claimed it.", estimate_s=None)
+    first = f"{ahead} earlier {'job' if ahead == 1 else 'jobs'} of its tier" if ahead else "No earlier job of its tier"
+    reason = f"It waits for a dispatcher. {first} and {running} running."
+    return _answer(job, position=ahead + 1, reason=reason, estimate_s=None)
+
+
+def _answer(
+    job: Job, *, position: int | None, reason: str, estimate_s: float | None, details: dict[str, Any] | None = None
+) -> ExplainResponse:
+    return ExplainResponse(
+        job_id=job.id,
+        state=JobState(job.state),
+        position=position,
+        reason=reason,
+        estimate_s=estimate_s,
+        details=details or {},
+    )
