@@ -27,6 +27,15 @@ from encoders.errors import Failure, FarmError, MediaCrashed
 
 T = TypeVar("T")
 
+KEPT_ENVIRONMENT = frozenset(
+    ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_PATH")
+    + ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
+)
+"""What the fork server gets of this process's environment, which may hold secrets."""
+# A child may not write caches that the next one would trust.
+SET_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "CUPY_CACHE_IN_MEMORY": "1", "CUDA_CACHE_DISABLE": "1"}
+# One thread each: a fork must not meet the lock of a numerical library's thread pool.
+SET_ENVIRONMENT |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
 STARTUP_LIMIT_S = 60.0
 REAP_LIMIT_S = 5.0
 
@@ -107,6 +116,7 @@ class Confiner:
         limits: Limits = ...,
         writable: Sequence[Path] = ...,
         readable: Sequence[Path] = ...,
+        devices: bool = ...,
         stop: threading.Event | None = ...,
         on_message: Callable[[Any], None] | None = ...,
     ) -> T: ...
@@ -119,6 +129,7 @@ class Confiner:
         limits: Limits = ...,
         writable: Sequence[Path] = ...,
         readable: Sequence[Path] = ...,
+        devices: bool = ...,
         stop: threading.Event | None = ...,
         on_message: Callable[[Any], None] | None = ...,
     ) -> Any: ...
@@ -130,6 +141,7 @@ class Confiner:
         limits: Limits | None = None,
         writable: Sequence[Path] = (),
         readable: Sequence[Path] = (),
+        devices: bool = False,
         stop: threading.Event | None = None,
         on_message: Callable[[Any], None] | None = None,
     ) -> Any:
@@ -141,6 +153,7 @@ class Confiner:
             limits: what the child may use.
             writable: existing files and folders in which it may read, write and remove.
             readable: existing files and folders that it may read.
+            devices: whether it may use the machine's GPUs.
             stop: the child is killed soon after this is set.
             on_message: gets what the child passes to `report`, in this thread; if it raises, the child is killed.
 
@@ -159,7 +172,7 @@ class Confiner:
             raise ValueError(f"{target}: only functions of an importable module can be called in another process")
         limits = limits or Limits()
         paths = [[Path(path).absolute() for path in group] for group in (readable, writable)]
-        payload = pickle.dumps((target, args, limits, *paths))
+        payload = pickle.dumps((target, args, limits, *paths, devices))
         call = Call(target, limits)
         with contextlib.ExitStack() as opened:
             ends = self._order_fork(opened)
@@ -203,14 +216,9 @@ class Confiner:
 
     def _start_server(self) -> None:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # The parent's environment may hold secrets; the server gets what an interpreter needs. One thread: forks must
-        # not meet the lock of a numerical library's thread pool.
-        kept = {
-            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH") if name in os.environ
-        }
+        kept = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT}
         path = [str(Path(__file__).resolve().parent.parent), *filter(None, sys.path)]
-        threads = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
-        environment = {**kept, **threads, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)), "LC_ALL": "C.UTF-8"}
+        environment = {**kept, **SET_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
         with there:
             self._server = subprocess.Popen(
                 [sys.executable, "-P", "-m", "encoders.forkserver", str(there.fileno()), *self.preload],

@@ -124,7 +124,7 @@ def _keep_only(call_fd: int, stderr_fd: int) -> None:
 
 def _serve_call(call_fd: int, namespaces: str) -> None:
     _, length = wire.HEADER.unpack(wire.read_exactly(call_fd, wire.HEADER.size))
-    target, args, limits, readable, writable = pickle.loads(wire.read_exactly(call_fd, length))
+    target, args, limits, readable, writable, devices = pickle.loads(wire.read_exactly(call_fd, length))
     kind, body = wire.VALUE, b""
     try:
         module_name, _, name = target.partition(":")
@@ -135,6 +135,7 @@ def _serve_call(call_fd: int, namespaces: str) -> None:
             | sandbox.restrict(
                 readable,
                 writable,
+                devices=devices,
                 memory_bytes=limits.memory_bytes,
                 cpu_s=limits.cpu_s,
                 output_bytes=limits.output_bytes,

@@ -40,6 +40,18 @@ READ = FS_READ_FILE | FS_READ_DIR
 WRITE = READ | FS_WRITE_FILE | FS_TRUNCATE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG | FS_REFER
 ON_FILES = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_IOCTL_DEV
 
+# What NVIDIA's user-mode driver opens. Source: NVIDIA driver README, chapters "Device nodes" and "/proc entries".
+DEVICE_NODES = ("/dev/nvidia*", "/dev/nvidia-caps/*")
+DRIVER_PATHS: tuple[str, ...] = (
+    "/proc/driver/nvidia",
+    "/proc/devices",
+    "/proc/modules",
+    "/sys/bus/pci",
+    "/sys/devices",
+    "/sys/module",
+)
+DRIVER_PATHS += ("/etc/nvidia", "/usr/share/nvidia", "/usr/local/cuda*")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -90,6 +102,7 @@ def restrict(
     readable: Iterable[Path],
     writable: Iterable[Path],
     *,
+    devices: bool,
     memory_bytes: int,
     cpu_s: int,
     output_bytes: int,
@@ -101,6 +114,7 @@ def restrict(
     Args:
         readable: files and folders that may be read besides the interpreter's and the libraries'.
         writable: files and folders in which anything may be made, changed and removed.
+        devices: whether the machine's GPUs may be used.
         memory_bytes: of private writable memory.
         cpu_s: of processor time; SIGXCPU kills the process at its end.
         output_bytes: length of the longest file written.
@@ -112,6 +126,8 @@ def restrict(
     """
     on: dict[str, str] = {}
     on["no new privileges"] = _call(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if devices:
+        readable, writable = [*readable, *_existing(DRIVER_PATHS)], [*writable, *_existing(DEVICE_NODES)]
     on["landlock"] = _landlock(readable, writable)
     # Root's right to files of others stays while Landlock says which files those may be.
     on["capabilities"] = _drop_capabilities(CAP_DAC_OVERRIDE if on["landlock"].startswith("on") else None)
@@ -126,8 +142,13 @@ def restrict(
             resource.RLIMIT_MEMLOCK: 0,
         }
     )
-    on["seccomp"] = install_filter()
+    on["seccomp"] = install_filter(allowed={"memfd_create"} if devices else set())
     return on
+
+
+def _existing(patterns: Iterable[str]) -> list[Path]:
+    root = Path("/")
+    return [path for pattern in patterns for path in root.glob(pattern.lstrip("/"))]
 
 
 def _limit(limits: dict[int, int]) -> str:

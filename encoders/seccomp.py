@@ -12,6 +12,7 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Collection
 
 # System call -> (number on x86_64, number on aarch64; None where that machine has no such call).
 # Source: Linux 6.18, arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
@@ -150,12 +151,13 @@ def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("HBBI", code, if_true, if_false, value)
 
 
-def plan_filter(machine: str, own_pid: int) -> bytes:
+def plan_filter(machine: str, own_pid: int, allowed: Collection[str] = ()) -> bytes:
     """The filter's program, as an array of `struct sock_filter`.
 
     Args:
         machine: "x86_64" or "aarch64".
         own_pid: the only process that may be signalled.
+        allowed: names in `REFUSED` that are not refused this time.
 
     Raises:
         KeyError: no system call numbers are known for the machine.
@@ -171,9 +173,9 @@ def plan_filter(machine: str, own_pid: int) -> bytes:
     ]
     if machine == "x86_64":
         steps += [_step(JUMP_GREATER_EQUAL, X32_BIT, 0, 1), refuse]
-    for numbers in REFUSED.values():
+    for name, numbers in REFUSED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and name not in allowed:
             steps += [_step(JUMP_EQUAL, number, 0, 1), refuse]
     # The C library falls back from clone3, whose flags a filter cannot see, to clone, whose flags it can: threads yes,
     # processes no.
@@ -199,8 +201,11 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def install_filter() -> str:
+def install_filter(allowed: Collection[str]) -> str:
     """Put the filter on this process for good; `no_new_privs` must be set.
+
+    Args:
+        allowed: names in `REFUSED` that are not refused.
 
     Returns:
         "on", or why there is no filter.
@@ -208,7 +213,7 @@ def install_filter() -> str:
     machine = platform.machine()
     if machine not in AUDIT_ARCH:
         return f"off: no system call table for {machine}"
-    code = plan_filter(machine, os.getpid())
+    code = plan_filter(machine, os.getpid(), allowed)
     steps = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.addressof(steps))
     libc = ctypes.CDLL(None, use_errno=True)
