@@ -2,6 +2,6 @@
 
     python -m benchmarks --help
 
-Each command prints a table, and with `--json FILE` writes what it measured together with the environment it measured in.
-Nothing here is part of the wheel, and nothing in the product imports it.
+Each command prints a table, and with `--json FILE` writes what it measured together with the environment it measured
+in. Nothing here is part of the wheel, and nothing in the product imports it.
 """

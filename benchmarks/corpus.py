@@ -1,8 +1,8 @@
 """`python -m benchmarks corpus DIR`: every file of a folder through the whole farm, each judged, one table.
 
-A folder may hold a MANIFEST.tsv with the columns `file` and `kind`: `valid` files must become READY, `must-reject` files
-must be rejected, `hostile` files must end in either, and harmlessly. With `--verifier DIR`, the folder of an independent
-verifier called `assay`, every READY asset is checked against its source over HTTP, as a player would fetch it.
+A folder may hold a MANIFEST.tsv with the columns `file` and `kind`: `valid` files must become READY, `must-reject`
+files must be rejected, `hostile` files must end in either, and harmlessly. With `--verifier DIR`, the folder of an
+independent verifier called `assay`, every READY asset is checked against its source over HTTP, as a player fetches it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def kinds_of(folder: Path) -> dict[str, str]:
     return {path.name: "valid" for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def run_file(client: Client, path: Path, kind: str, profile: str, verifier: Path | None, gate: threading.Semaphore) -> Verdict:
+def run_file(
+    client: Client, path: Path, kind: str, profile: str, verifier: Path | None, gate: threading.Semaphore
+) -> Verdict:
     """One file through the farm, and through the verifier when it became READY."""
     verdict = Verdict(file=path.name, kind=kind)
     begin = time.monotonic()
@@ -136,7 +138,7 @@ def print_table(verdicts: Iterable[Verdict], console: Console) -> None:
 
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder that holds assay/.")
+@click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with assay/.")
 @click.option("--sample", is_flag=True, help="Only a small share of the files.")
 @click.option("--only", multiple=True, help="Only this file; may be given several times.")
 @click.option("--profile", default="default", show_default=True)
@@ -166,7 +168,8 @@ def command(
         with ThreadPoolExecutor(at_once) as threads:
             for verdict in threads.map(one, sorted(files.items(), key=lambda item: (folder / item[0]).stat().st_size)):
                 verdicts.append(verdict)
-                console.print("ok" if verdict.ok else "NO", verdict.file, verdict.status, verdict.code, *verdict.failed_checks[:2])
+                mark = "ok" if verdict.ok else "NO"
+                console.print(mark, verdict.file, verdict.status, verdict.code, *verdict.failed_checks[:2])
     print_table(verdicts, console)
     bad = [each for each in verdicts if not each.ok]
     console.print(f"{len(verdicts) - len(bad)} of {len(verdicts)} as their kind asks")

@@ -33,19 +33,22 @@ from encoders.errors import Failure, Fault
 from scheduler import events, instructions
 from scheduler.engine import Scheduler
 from scheduler.jobs import GpuPolicy, TaskKind, Tier, WorkerSpec
+from scheduler.reports import Explanation
 
 log = structlog.get_logger()
 
 CLAIM_LIMIT = 500
 """Jobs claimed in one transaction: many enough that the engine sees the whole queue, few enough that the lock is
 short."""
-EXPLAIN_EVERY_S = 1.0
-"""How often the explanations that the gateway reads are written."""
+TELL_EVERY_S = 1.0
+"""How often metrics and the explanations that the gateway reads are renewed."""
 DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
 
 BACKENDS = ("nvenc", "hybrid", "cpu")
 """Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
+
+EXPLANATION = TypeAdapter(Explanation)
 
 Write = Callable[[AsyncSession], Awaitable[None]]
 
@@ -108,7 +111,7 @@ class Dispatcher:
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
         self._explain = explain
         self._running: set[asyncio.Task[None]] = set()
-        self._last_explained = 0.0
+        self._told_at = 0.0
 
     # -- loops
 
@@ -233,8 +236,7 @@ class Dispatcher:
             await self._commit(writes)
         for each in decided:
             self._act(each)
-        self.metrics.observe(self.engine.stats())
-        await self._publish_explanations()
+        await self._tell()
 
     def _events_of(self, item: events.Event | Finished, writes: list[JobWrite]) -> list[events.Event]:
         if not isinstance(item, Finished):
@@ -417,16 +419,17 @@ class Dispatcher:
         healthy, detail = await self.pool.check(each.worker_id)
         self.inbox.put_nowait(events.DeviceChecked(at=_now(), device_id=each.device_id, healthy=healthy, detail=detail))
 
-    async def _publish_explanations(self) -> None:
-        if time.monotonic() - self._last_explained < EXPLAIN_EVERY_S or not self.jobs:
-            return
-        self._last_explained = time.monotonic()
-        at = _now()
-        await self._explain(
-            {job_id: _plain(self.engine.explain(job_id, at)) for job_id in list(self.jobs)[:CLAIM_LIMIT]}
-        )
-
     # -- telling
+
+    async def _tell(self) -> None:
+        """Metrics and explanations, at most once a second: nobody reads them faster, and gathering them costs."""
+        if time.monotonic() - self._told_at < TELL_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        self.metrics.observe(self.engine.stats())
+        explained = {job_id: self.engine.explain(job_id, _now()) for job_id in list(self.jobs)[:CLAIM_LIMIT]}
+        if explained:
+            await self._explain({job_id: _plain(each) for job_id, each in explained.items() if each is not None})
 
     def _log_done(self, start: instructions.StartTask, done: Done) -> None:
         self.metrics.task_finished("done", start.backend)
@@ -471,5 +474,11 @@ def _monotonic(epoch_s: float | None) -> float | None:
     return None if epoch_s is None else time.monotonic() + (epoch_s - time.time())
 
 
-def _plain(value: Any) -> Any:
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
+def _plain(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON, its times in epoch seconds."""
+    found: dict[str, Any] = EXPLANATION.dump_python(explanation, mode="json")
+    shift_s = time.time() - time.monotonic()
+    for name in ("start", "end"):
+        if found[name] is not None:
+            found[name] = {key: value + shift_s for key, value in found[name].items()}
+    return found

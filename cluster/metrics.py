@@ -8,7 +8,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from encoders.errors import Failure
-from scheduler.engine import SchedulerStats
+from scheduler.reports import SchedulerStats
 
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Around the target that an API answers within 200 ms."""
@@ -33,7 +33,17 @@ class DispatcherMetrics:
         )
         self._alerts = Counter("reelmill_alerts", "Alerts that a person should see.", ["name"], registry=self.registry)
         self._wanted = Gauge("reelmill_workers_wanted", "Workers that would be of use now.", registry=self.registry)
-        self._stats = Gauge("reelmill_scheduler", "Counts of the scheduler, by name.", ["name"], registry=self.registry)
+        self._live = Gauge("reelmill_jobs", "Live jobs, by tier and state.", ["tier", "state"], registry=self.registry)
+        self._waiting = Gauge(
+            "reelmill_waiting_engine_seconds", "Predicted work of live jobs.", ["tier"], registry=self.registry
+        )
+        self._served = Gauge(
+            "reelmill_served_engine_seconds", "Work done since the start.", ["tier"], registry=self.registry
+        )
+        self._slots = Gauge("reelmill_slots", "Slots and attempts, by what they do.", ["state"], registry=self.registry)
+        self._devices = Gauge(
+            "reelmill_device_open", "1 where a device's circuit is not closed.", ["device"], registry=self.registry
+        )
 
     def job_finished(self, state: str, failure: Failure | None) -> None:
         """A job ended."""
@@ -52,9 +62,16 @@ class DispatcherMetrics:
         self._wanted.set(count)
 
     def observe(self, stats: SchedulerStats) -> None:
-        """The engine's counts after a batch of decisions."""
-        for name, value in stats.gauges().items():
-            self._stats.labels(name=name).set(value)
+        """The engine's counts, once in a while: gathering them is linear in users and slots."""
+        for tier, each in stats.tiers.items():
+            for state, count in each.jobs.items():
+                self._live.labels(tier=tier, state=state).set(count)
+            self._waiting.labels(tier=tier).set(each.waiting_s)
+            self._served.labels(tier=tier).set(each.served_s)
+        for name in ("workers", "draining", "idle", "running", "twins", "stopping"):
+            self._slots.labels(state=name).set(getattr(stats, name))
+        for device, circuit in stats.devices.items():
+            self._devices.labels(device=device).set(circuit != "closed")
 
 
 class GatewayMetrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from cluster.metadata import jobs
@@ -38,14 +39,13 @@ async def explain_job(ports: Ports, who: Principal, job_id: str) -> ExplainRespo
 
 
 def from_dispatcher(job: Job, told: dict[str, Any]) -> ExplainResponse:
-    """The scheduler's own words; what it left out stays unknown."""
-    position, estimate_s = told.get("position"), told.get("estimate_s")
-    reasons = told.get("reasons") or [told.get("reason") or "The scheduler has it."]
+    """The scheduler's own words (`scheduler.reports.Explanation`, times in epoch seconds)."""
+    end = told.get("end")
     return _answer(
         job,
-        position=int(position) if position is not None else None,
-        reason=" ".join(str(reason) for reason in reasons),
-        estimate_s=float(estimate_s) if estimate_s is not None else None,
+        position=told["position"] if told["state"] == JobState.QUEUED else None,
+        reason=str(told["sentence"]),
+        estimate_s=max(0.0, end["at"] - time.time()) if end else None,
         details=told,
     )
 

@@ -146,6 +146,22 @@ async def release_job(session: AsyncSession, job_id: str, token: int) -> bool:
     return await _write(session, job_id, token, state=QUEUED, lease_owner=None, lease_until=None)
 
 
+async def free_claims(session: AsyncSession, prefix: str, keep: str) -> int:
+    """End the leases of owners whose names start with `prefix`, but for `keep`; answers how many.
+
+    For a dispatcher that has just won its name's leadership: whoever held it before leads no more, so its jobs need
+    not wait for their leases to run out. What the old one still writes is fenced off by the next claim's number.
+    """
+    freed = await session.scalars(
+        update(Job)
+        .where(Job.state.in_(ACTIVE), Job.lease_owner.startswith(prefix, autoescape=True), Job.lease_owner != keep)
+        .values(lease_until=0.0)
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(freed.all())
+
+
 async def save_job(session: AsyncSession, job_id: str, token: int, **fields: Any) -> None:
     """Write columns of a claimed job (encoder, options, ...).
 

@@ -1,0 +1,272 @@
+"""The dispatcher on a real database with workers that only pretend: resume, fencing, cancellation, rejection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planned import INFO, plan_of
+
+from cluster.dispatcher import Dispatcher
+from cluster.metadata import jobs
+from cluster.metadata.database import Database
+from cluster.metadata.lifecycle import VideoStatus
+from cluster.metadata.migrate import migrate
+from cluster.metadata.schema import Job, Video
+from cluster.metrics import DispatcherMetrics
+from cluster.settings import ClusterSettings
+from cluster.tasks import AssetFile, Done, Outcome, TaskRequest, WorkerDescription
+from encoders.errors import Failure, Fault
+from scheduler.engine import Scheduler
+from scheduler.jobs import JobState, TaskKind
+from scheduler.settings import SchedulerSettings
+
+Answer = Callable[[TaskRequest], Outcome | None]
+
+
+class PretendPool:
+    """Workers without Ray: answers come from a function; what it was asked is kept."""
+
+    def __init__(self, joined: Callable[[WorkerDescription], None], lost: Callable[[str, str], None]) -> None:
+        self.joined, self.lost = joined, lost
+        self.answer: Answer = succeed
+        self.asked: list[TaskRequest] = []
+        self.stopped: list[tuple[str, int]] = []
+        self.hold: asyncio.Event | None = None
+        self.held: set[str] = set()
+        self.slots = 0
+        self.backends = frozenset({"cpu"})
+
+    async def refresh(self) -> None:
+        if not self.slots:
+            self.slots = 2
+            for number in (1, 2):
+                self.joined(
+                    WorkerDescription(worker_id=f"w{number}", node_id="n", device_id="cpu:n", pid=0, backends=("cpu",))
+                )
+
+    async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
+        self.asked.append(request)
+        if self.hold is not None:
+            self.held.add(request.task_id)
+            await self.hold.wait()
+        await asyncio.sleep(0)
+        if (request.task_id, request.attempt) in self.stopped:
+            return Failure(code="stopped", fault=Fault.INFRASTRUCTURE, detail="stopped")
+        return self.answer(request)
+
+    async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
+        self.stopped.append((task_id, attempt))
+        if self.hold is not None:
+            self.hold.set()
+
+    async def check(self, worker_id: str) -> tuple[bool, str]:
+        return True, "fine"
+
+    def replace(self, worker_id: str, reason: str) -> None:
+        self.lost(worker_id, "hung")
+
+    def close(self) -> None:
+        self.slots = 0
+
+
+def succeed(request: TaskRequest) -> Outcome:
+    if request.kind is TaskKind.INSPECT:
+        return Done(engine_s=0.1, wall_s=0.1, info=INFO, plan=plan_of(4, 1))
+    if request.kind is TaskKind.PACKAGE:
+        asset = AssetFile(kind="HLS", key="assets/v/k/master.m3u8", content_type="x", size_bytes=1)
+        return Done(engine_s=0.1, wall_s=0.1, assets=(asset,))
+    return Done(engine_s=1.0, wall_s=1.0)
+
+
+class Stage:
+    """A database, and dispatchers on it."""
+
+    def __init__(self, database: Database, settings: ClusterSettings) -> None:
+        self.database = database
+        self.settings = settings
+
+    def dispatcher(self, owner: str) -> tuple[Dispatcher, PretendPool]:
+        async def explain(_: dict[str, Any]) -> None:
+            return None
+
+        made = Dispatcher(
+            self.settings,
+            self.database,
+            Scheduler(SchedulerSettings()),
+            owner,
+            DispatcherMetrics(),
+            explain,
+            PretendPool,
+        )
+        assert isinstance(made.pool, PretendPool)
+        return made, made.pool
+
+    async def submit(self, name: str, tier: str = "free") -> str:
+        now = time.time()
+        async with self.database.write() as session:
+            session.add(
+                Video(
+                    id=f"v{name}",
+                    user_id=f"u{name}",
+                    title="t",
+                    visibility="private",
+                    filename="f",
+                    content_type="video/mp4",
+                    size_bytes=1,
+                    profile="default",
+                    status=VideoStatus.UPLOADED.value,
+                    source_key=f"sources/{name}",
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+            await session.flush()
+            job = jobs.NewJob(video_id=f"v{name}", user_id=f"u{name}", tier=tier, profile="default", job_id=f"j{name}")
+            await jobs.enqueue_job(session, job, now)
+        return f"j{name}"
+
+    async def rows(self, job_id: str) -> tuple[Job, Video]:
+        async with self.database.read() as session:
+            job = await session.get_one(Job, job_id)
+            return job, await session.get_one(Video, job.video_id)
+
+    async def until(self, job_id: str, *states: JobState) -> tuple[Job, Video]:
+        async with asyncio.timeout(20):
+            while True:
+                job, video = await self.rows(job_id)
+                if job.state in states:
+                    return job, video
+                await asyncio.sleep(0.02)
+
+
+async def doorbell(_: float) -> None:
+    await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    settings = ClusterSettings(data_dir=tmp_path, job_lease_s=1.0)
+    await asyncio.to_thread(migrate, settings.effective_database_url)
+    database = Database(settings.effective_database_url)
+    yield Stage(database, settings)
+    await database.close()
+
+
+async def test_a_job_becomes_ready_with_its_assets_and_events(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    job_id = await stage.submit("1")
+    work = asyncio.create_task(dispatcher.run(doorbell))
+    job, video = await stage.until(job_id, JobState.COMPLETED)
+    work.cancel()
+    assert video.status == VideoStatus.READY
+    assert video.duration_ms == 10_000
+    assert job.progress == {"144p": 1.0, "360p": 1.0}
+    kinds = [request.kind for request in pool.asked]
+    assert kinds[0] is TaskKind.INSPECT
+    assert kinds[-1] is TaskKind.PACKAGE
+    assert kinds.count(TaskKind.SEGMENT) == 4
+
+
+async def test_input_failures_reject_the_video_without_retry(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    pool.answer = lambda request: Failure(code="too_long", fault=Fault.INPUT, detail="41 s; 30 s is the most: cut it")
+    job_id = await stage.submit("1")
+    work = asyncio.create_task(dispatcher.run(doorbell))
+    _, video = await stage.until(job_id, JobState.FAILED)
+    work.cancel()
+    assert (video.status, video.status_code) == (VideoStatus.REJECTED_TOO_LONG, "too_long")
+    assert len(pool.asked) == 1
+
+
+async def test_a_successor_resumes_and_runs_no_finished_task_again(stage: Stage) -> None:
+    first, pool = stage.dispatcher("lead#1")
+    job_id = await stage.submit("1")
+    finished: list[str] = []
+
+    def two_segments_then_nothing(request: TaskRequest) -> Outcome | None:
+        if len(finished) >= 4:
+            return None  # as if the workers had died with their dispatcher
+        finished.append(request.task_id)
+        return succeed(request)
+
+    pool.answer = two_segments_then_nothing
+    work = asyncio.create_task(first.run(doorbell))
+    async with asyncio.timeout(20):
+        while len(finished) < 4 or len(pool.asked) < 6:
+            await asyncio.sleep(0.02)
+    work.cancel()  # kill -9: nothing is handed back
+    second, successor_pool = stage.dispatcher("lead#2")
+    async with stage.database.write() as session:
+        assert await jobs.free_claims(session, "lead", keep="lead#2") == 1
+    work = asyncio.create_task(second.run(doorbell))
+    _, video = await stage.until(job_id, JobState.COMPLETED)
+    work.cancel()
+    assert video.status == VideoStatus.READY
+    again = {request.task_id for request in successor_pool.asked}
+    assert not again & set(finished)
+    assert again | set(finished) == {f"{job_id}/inspect", f"{job_id}/package", f"{job_id}/audio/audio-0"} | {
+        f"{job_id}/segment/{index:05d}" for index in range(4)
+    }
+
+
+async def test_a_paused_leader_that_was_replaced_changes_nothing(stage: Stage) -> None:
+    first, pool = stage.dispatcher("lead#1")
+    pool.hold = asyncio.Event()
+    job_id = await stage.submit("1")
+    old = asyncio.create_task(first.run(doorbell))
+    async with asyncio.timeout(20):
+        while not pool.asked:
+            await asyncio.sleep(0.02)
+    async with stage.database.write() as session:
+        await jobs.free_claims(session, "lead", keep="lead#2")
+        claimed = await jobs.claim_jobs(session, "lead#2", time.time(), 60.0, 10)
+    assert [row.id for row in claimed] == [job_id]
+    pool.hold.set()  # the old leader wakes up and gets its answer
+    async with asyncio.timeout(20):
+        while first.jobs:
+            await asyncio.sleep(0.02)
+    job, video = await stage.rows(job_id)
+    old.cancel()
+    assert (job.plan, job.lease_owner) == (None, "lead#2")
+    assert video.status in (VideoStatus.UPLOADED, VideoStatus.PROCESSING)
+
+
+async def test_cancelling_stops_what_runs(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    pool.hold = asyncio.Event()
+    job_id = await stage.submit("1")
+    work = asyncio.create_task(dispatcher.run(doorbell))
+    async with asyncio.timeout(20):
+        while not pool.asked:
+            await asyncio.sleep(0.02)
+    async with stage.database.write() as session:
+        assert await jobs.request_cancel(session, job_id, time.time())
+    _, video = await stage.until(job_id, JobState.CANCELLED)
+    work.cancel()
+    assert video.status_code == "cancelled"
+    assert pool.stopped
+
+
+async def test_a_paid_job_overtakes_at_the_next_free_slot(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    free = [await stage.submit(f"f{number}") for number in range(6)]
+    pool.hold = asyncio.Event()
+    work = asyncio.create_task(dispatcher.run(doorbell))
+    async with asyncio.timeout(20):
+        while len(pool.asked) < 2:
+            await asyncio.sleep(0.02)
+        paid = await stage.submit("p", "paid")
+        while paid not in dispatcher.jobs:
+            await asyncio.sleep(0.02)
+    pool.hold.set()
+    await stage.until(paid, JobState.COMPLETED)
+    running = [job_id for job_id in free if (await stage.rows(job_id))[0].state != JobState.COMPLETED]
+    work.cancel()
+    first_paid = next(index for index, request in enumerate(pool.asked) if request.job_id == paid)
+    assert first_paid <= 4
+    assert running
