@@ -1,0 +1,55 @@
+"""Rows that tests begin with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.metadata.database import Database
+from cluster.metadata.jobs import NewJob, enqueue_job
+from cluster.metadata.lifecycle import VideoTrigger
+from cluster.metadata.schema import new_id
+from cluster.metadata.uploads import NewUpload, create_upload
+from cluster.metadata.videos import set_video_status
+
+NOW = 1_800_000_000.0
+"""A moment; the code under test asks no clock."""
+
+
+def new_upload(user_id: str = "ann", **changes: Any) -> NewUpload:
+    """An upload of 25 bytes in three parts of ten."""
+    upload_id = new_id()
+    fields: dict[str, Any] = {
+        "upload_id": upload_id,
+        "video_id": new_id(),
+        "user_id": user_id,
+        "title": "A day",
+        "category": None,
+        "visibility": "private",
+        "filename": "day.mp4",
+        "content_type": "video/mp4",
+        "profile": "default",
+        "key": f"raw/{upload_id}/source",
+        "storage_upload_id": f"s-{upload_id}",
+        "size_bytes": 25,
+        "part_size_bytes": 10,
+        "part_count": 3,
+        "expires_at": NOW + 3600,
+    }
+    return NewUpload(**fields | changes)
+
+
+async def uploaded_video(db: Database, user_id: str = "ann", now: float = NOW) -> str:
+    """A video that is UPLOADED; its id."""
+    async with db.write() as session:
+        video, _ = await create_upload(session, new_upload(user_id), now)
+        await set_video_status(session, video.id, VideoTrigger.UPLOAD_STARTED, now)
+        await set_video_status(session, video.id, VideoTrigger.UPLOAD_COMPLETED, now)
+        return video.id
+
+
+async def queued_jobs(db: Database, count: int, user_id: str = "ann", **changes: Any) -> list[str]:
+    """So many queued jobs of one video, in order; their ids."""
+    video_id = await uploaded_video(db, user_id)
+    fields: dict[str, Any] = {"video_id": video_id, "user_id": user_id, "tier": "free", "profile": "default"}
+    async with db.write() as session:
+        return [(await enqueue_job(session, NewJob(**fields | changes), NOW)).id for _ in range(count)]
