@@ -36,7 +36,9 @@ class SlotHolder:
             encode_log=settings.root / "logs" / "encodes.jsonl",
             memory_bytes=settings.task_memory_bytes,
         )
-        backends = tuple(str(each.name) for each in registry.capabilities() if each.available)
+        # In a confined child: a GPU library may end the process that loads it.
+        found = self.worker.confiner.run(registry.capabilities)
+        backends = tuple(str(each.name) for each in found if each.available)
         self.description = WorkerDescription(
             worker_id=worker_id,
             node_id=node_id,

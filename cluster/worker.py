@@ -28,7 +28,7 @@ from cluster.errors import ObjectMissing
 from cluster.staging import StagedSource, Staging
 from cluster.storage.base import ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
-from encoders import audio, package, probe, segment, verify_asset
+from encoders import audio, package, probe, segment
 from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.backends import registry
@@ -277,7 +277,7 @@ class Worker:
             writable=[made],
         )
         self._confined(
-            verify_asset.verify_asset,
+            "encoders.verify_asset:verify_asset",
             plan,
             manifest,
             media,
