@@ -27,10 +27,10 @@ from encoders.errors import Failure, FarmError, MediaCrashed
 
 T = TypeVar("T")
 
-KEPT_ENVIRONMENT = frozenset(
-    ("PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_PATH")
-    + ("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
-)
+KEPT_ENVIRONMENT = {"PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES"} | {
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+}
 """What the fork server gets of this process's environment, which may hold secrets."""
 # A child may not write caches that the next one would trust.
 SET_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "CUPY_CACHE_IN_MEMORY": "1", "CUDA_CACHE_DISABLE": "1"}
@@ -173,7 +173,14 @@ class Confiner:
         limits = limits or Limits()
         paths = [[Path(path).absolute() for path in group] for group in (readable, writable)]
         payload = pickle.dumps((target, args, limits, *paths, devices))
-        call = Call(target, limits)
+        call = self._call(Call(target, limits), payload, stop, on_message)
+        if call.never_began:
+            call = self._call(Call(target, limits), payload, stop, on_message)
+        return judge(call)
+
+    def _call(
+        self, call: Call, payload: bytes, stop: threading.Event | None, on_message: Callable[[Any], None] | None
+    ) -> Call:
         with contextlib.ExitStack() as opened:
             ends = self._order_fork(opened)
             try:
@@ -182,7 +189,7 @@ class Confiner:
                 call.kill(None)
                 if call.pidfd >= 0:
                     os.close(call.pidfd)
-        return judge(call)
+        return call
 
     def _order_fork(self, opened: contextlib.ExitStack) -> dict[str, int]:
         """Have the server fork; returns the parent's ends: call, status, stderr."""

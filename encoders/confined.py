@@ -79,6 +79,11 @@ class Call:
         """Packages whose values the child may send: the function's own and the media core's."""
         return {"encoders", self.target.partition(":")[0].partition(".")[0]}
 
+    @property
+    def never_began(self) -> bool:
+        """Whether the server died before it reported a child: it was gone already, and another may be asked."""
+        return self.pid == 0 and self.wait_status is None and isinstance(self.killed_for, MediaCrashed)
+
     def kill(self, reason: FarmError | None) -> None:
         """End the child, and remember why (the first reason counts)."""
         self.killed_for = self.killed_for or reason

@@ -154,8 +154,10 @@ def _existing(patterns: Iterable[str]) -> list[Path]:
 def _limit(limits: dict[int, int]) -> str:
     for kind, wanted in limits.items():
         hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
+        bound = hard if hard != resource.RLIM_INFINITY else 1 << 62
+        # At the hard limit of processor time comes SIGKILL, a second after the SIGXCPU that names the cause.
+        spare = 1 if kind == resource.RLIMIT_CPU else 0
+        resource.setrlimit(kind, (min(wanted, bound), min(wanted + spare, bound)))
     return "on"
 
 
