@@ -6,7 +6,8 @@ Map:
     instructions    what must be done
     settings        the policy as one value
     transitions     the tables (state, event) -> state
-    fairness        weighted fair queue in engine-seconds: tier -> user -> job, with its bounds and their proofs
+    fairness        weighted fair queue in engine-seconds: tier -> user -> job
+    bounds          how long anyone waits at most, proven
     requirements    what a task needs of a slot, as a few classes that queues are indexed by
     cost            expected engine-seconds of a task on a backend; learns
     retry           (fault, history) -> decision

@@ -1,13 +1,14 @@
-"""Weighted fair queue in engine-seconds: tier -> user -> job, with bounds that hold whatever the load.
+"""Weighted fair queue in engine-seconds: tier -> user -> job; nobody starves, whatever the load.
 
 Two disciplines, one per question:
 
-**Who is next, between tiers and between users** (`_Share`): each member has a counter of the service it got, divided
-by its weight; the backlogged member with the smallest counter is next, and is charged the *predicted* cost at once;
-when a task ends, the difference to the *actual* cost is charged or given back. A member that comes back from idleness
-is lifted to the level's virtual time, the largest counter that was ever served: idleness earns nothing. This is the
-Virtual Token Counter (Source: Sheng et al., "Fairness in Serving Large Language Models", arXiv 2401.00588) with
-engine-seconds for tokens and charges that are predicted first and corrected later.
+**Who is next, between tiers and between users** (`TierShare`, `User`): each member has a counter of the service it got,
+divided by its weight; the backlogged member with the smallest counter is next, and is charged the *predicted* cost at
+once; when a task ends, the difference to the *actual* cost is charged or given back. A member that comes back from
+idleness is lifted to the level's virtual time, the largest counter that was ever served: idleness earns nothing. One
+whose work no slot could run for a while may catch up `credit_s`, not more, lest it take the farm. This is the Virtual
+Token Counter (Source: Sheng et al., "Fairness in Serving Large Language Models", arXiv 2401.00588) with engine-seconds
+for tokens and charges that are predicted first and corrected later.
 
 **Which of a user's own jobs** (`User`): the one that would end first if all shared the user's service by weight. A job
 gets a finish tag F = v + R/w when it arrives: v is the user's virtual time, which moves by x/W when the user is
@@ -16,29 +17,7 @@ served x while jobs of total weight W live; R is the predicted work of the whole
 served one after the other, ends none of them later than sharing does.) So a short job never waits behind a long one of
 its owner, and ten thousand equal jobs end one by one instead of all at the very end.
 
-Bounds. L: largest predicted cost of a task; e: largest |actual - predicted|; K: slots. D = L + K*e.
-
-1.  *Sharing.* While members f and g of a level are both backlogged with work that the same slots can run, their
-    services W_f, W_g, as charged, over any interval satisfy |W_f/w_f - W_g/w_g| <= 2 * D/min(w_f, w_g).
-    Proof. Let d = c_f - c_g. f is served only when c_f <= c_g, and is charged at most L/w_f: after a charge
-    d <= L/w_f. Corrections move d by at most e/w per task in flight, and there are at most K: so d <= D/min(w), always,
-    and by symmetry d >= -D/min(w). Both stay backlogged, so neither is lifted in the interval: the difference of
-    services is the difference of d at its ends, at most 2 * D/min(w). QED. (As in VTC, theorem 4.4, whose 2*max(...) is
-    the same two ends; no work-conserving policy without preemption can do better than half of it.)
-
-2.  *No member starves.* A member f of weight w_f that needs service X to reach its point waits while the others get
-    W_g <= w_g * (X/w_f) + D*(1 + w_g/w_f) each, by (1) with d >= 0 at its arrival (the lift sets c_f to at most
-    the virtual time, so every backlogged g has c_g >= c_f - D/w_g).
-
-3.  *Own jobs.* Job j, with finish tag F_j = v_0 + R/w_j, has its last task started before its user was served more than
-    2*W*R/w_j + L since j's arrival, W being the largest total weight of the user's live jobs in between.
-    Proof. Only jobs k with F_k <= F_j precede j. While v < F_j the user was served at most W*(F_j - v_0) = W*R/w_j,
-    since v moves by at least x/W. Once v >= F_j, every newcomer has F > F_j and goes behind. What is then still ahead
-    (j itself included) belongs to live jobs with F_k <= F_j, each with v_k >= v_0 or with no more than w_k*(F_j - v_0)
-    left of its tag when j came: together at most W*(F_j - v_0) = W*R/w_j. Add the task in service. QED.
-
-4.  *Waiting time.* Chained from the job up to the farm by `wait_bound_s`, and divided by the farm's speed: the engine
-    seconds that it serves per second while work is queued (work-conserving: K slots, all busy).
+The bounds on sharing and waiting that follow are stated and proven in bounds.py.
 
 Cost: choose, charge, add and remove are O(c log n) with c the number of requirement classes alive (a handful: see
 requirements.py), by heaps with lazy deletion whose dead entries never outnumber the live ones by more than two to one.
@@ -46,7 +25,7 @@ requirements.py), by heaps with lazy deletion whose dead entries never outnumber
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -145,16 +124,6 @@ class _Level(Generic[_Child]):
         return None if best is None else best[3]
 
 
-class _Share(_Member):
-    """A member that shares by counter: `key` is its service in engine-seconds divided by its weight."""
-
-    __slots__ = ("weight",)
-
-    def __init__(self, weight: float) -> None:
-        super().__init__(0.0)
-        self.weight = weight
-
-
 class JobLeaf(_Member):
     """A job in the queue: its tasks that may start, and its finish tag.
 
@@ -186,13 +155,13 @@ class JobLeaf(_Member):
         return (1, self.start + self.total_s / self.weight)
 
 
-class User(_Share):
-    """A user within a tier, and the virtual time of its own jobs."""
+class User(_Member):
+    """A user within a tier: `key` counts its service in engine-seconds. `virtual` is the time of its own jobs."""
 
     __slots__ = ("jobs", "level", "live_weight", "tier", "user_id", "virtual", "work_s")
 
     def __init__(self, user_id: str, tier: TierShare) -> None:
-        super().__init__(1.0)
+        super().__init__(tier.virtual)
         self.user_id = user_id
         self.tier = tier
         self.level: _Level[JobLeaf] = _Level()
@@ -202,13 +171,15 @@ class User(_Share):
         self.work_s = 0.0
 
 
-class TierShare(_Share):
-    """A tier and its users. `virtual` is the largest counter of a user that was served."""
+class TierShare:
+    """A tier and its users: `key` counts its service per weight, `virtual` is the largest counter of a served user."""
 
-    __slots__ = ("level", "served_s", "sweep_at", "tier", "users", "virtual", "work_s")
+    __slots__ = ("key", "level", "mask", "served_s", "sweep_at", "tier", "users", "virtual", "weight", "work_s")
 
     def __init__(self, tier: Tier, weight: float) -> None:
-        super().__init__(weight)
+        self.key = 0.0
+        self.weight = weight
+        self.mask = 0
         self.tier = tier
         self.level: _Level[User] = _Level()
         self.users: dict[str, User] = {}
@@ -223,7 +194,6 @@ class FairQueue:
 
     def __init__(self, tier_weights: Mapping[Tier, float], credit_s: float) -> None:
         self._credit = credit_s
-        self._level: _Level[TierShare] = _Level()
         self._virtual = 0.0
         self.tiers = {tier: TierShare(tier, tier_weights[tier]) for tier in Tier}
 
@@ -304,11 +274,14 @@ class FairQueue:
 
     def mask(self) -> int:
         """The classes in which some task waits."""
-        return sum(self._level.counts)
+        total = 0
+        for tier in self.tiers.values():
+            total |= tier.mask
+        return total
 
     def is_next(self, leaf: JobLeaf) -> bool:
         """Whether the job is the next of its user, its user of its tier, and its tier of all."""
-        tier = self._level.first(leaf.mask)
+        tier = self._first_tier(leaf.mask)
         user = None if tier is None else tier.level.first(leaf.mask)
         return user is not None and user.level.first(leaf.mask) is leaf
 
@@ -318,15 +291,18 @@ class FairQueue:
         Returns:
             (job, class, task id). The caller charges it (`charge`) when it starts.
         """
-        tier = self._level.first(mask)
+        tier = self._first_tier(mask)
         if tier is None:
             return None
         user = tier.level.first(mask)
         assert user is not None
         leaf = user.level.first(mask)
         assert leaf is not None
-        self._virtual = self._cap_credit(self._level, tier, self._virtual)
-        tier.virtual = self._cap_credit(tier.level, user, tier.virtual)
+        tier.key = max(tier.key, self._virtual - self._credit / tier.weight)
+        self._virtual = max(self._virtual, tier.key)
+        if user.key < tier.virtual - self._credit:
+            tier.level.rekey(user, tier.virtual - self._credit)
+        tier.virtual = max(tier.virtual, user.key)
         bit = min((bit for bit in bits_of(leaf.mask & mask)), key=lambda bit: leaf.ready[bit][0])
         task_id = heappop(leaf.ready[bit])[2]
         self._shrink(leaf, bit)
@@ -339,8 +315,8 @@ class FairQueue:
         tier.served_s += amount_s
         if user.live_weight > 0 and amount_s > 0:
             user.virtual += amount_s / user.live_weight
-        tier.level.rekey(user, user.key + amount_s / user.weight)
-        self._level.rekey(tier, tier.key + amount_s / tier.weight)
+        tier.level.rekey(user, user.key + amount_s)
+        tier.key += amount_s / tier.weight
 
     def validate(self) -> None:
         """Raises AssertionError when counts, masks and heaps disagree."""
@@ -352,21 +328,21 @@ class FairQueue:
                 _check_level(user.level, user.jobs.values(), user.mask)
                 assert user.jobs or not user.mask
             _check_level(tier.level, tier.users.values(), tier.mask)
-        _check_level(self._level, self.tiers.values(), None)
 
     def _user(self, tier: Tier, user_id: str) -> User:
         share = self.tiers[tier]
         user = share.users.get(user_id)
         if user is None:
             user = share.users[user_id] = User(user_id, share)
-            user.key = share.virtual
         return user
 
-    def _cap_credit(self, level: _Level[Any], member: _Share, virtual: float) -> float:
-        floor = virtual - self._credit / member.weight
-        if member.key < floor:
-            level.rekey(member, floor)
-        return max(virtual, float(member.key))
+    def _first_tier(self, mask: int) -> TierShare | None:
+        """The tier with the smallest counter; the heavier of two equal ones."""
+        best: TierShare | None = None
+        for tier in self.tiers.values():
+            if tier.mask & mask and (best is None or (tier.key, -tier.weight) < (best.key, -best.weight)):
+                best = tier
+        return best
 
     def _publish(self, leaf: JobLeaf) -> None:
         for bit, heap in leaf.ready.items():
@@ -392,13 +368,12 @@ class FairQueue:
             return
         if not tier.mask:
             tier.key = max(tier.key, self._virtual)
-            tier.stamp = next(_stamps)
-        self._level.activate(tier, bit)
+        tier.mask |= bit
 
     def _deactivate(self, leaf: JobLeaf, bit: int) -> None:
         user = leaf.user
         if user.level.deactivate(leaf, bit) and user.tier.level.deactivate(user, bit):
-            self._level.deactivate(user.tier, bit)
+            user.tier.mask ^= bit
 
     def _forget_idle(self, tier: TierShare) -> None:
         """Users without jobs whose counter earns them nothing any more are forgotten, now and then."""
@@ -409,7 +384,7 @@ class FairQueue:
         tier.sweep_at = 2 * len(tier.users) + SWEEP_USERS
 
 
-def _check_level(level: _Level[Any], members: Any, mask: int | None) -> None:
+def _check_level(level: _Level[Any], members: Iterable[_Member], mask: int) -> None:
     counted: dict[int, int] = {}
     for member in members:
         for bit in bits_of(member.mask):
@@ -417,4 +392,4 @@ def _check_level(level: _Level[Any], members: Any, mask: int | None) -> None:
             valid = sum(1 for entry in level.heaps[bit] if entry[3] is member and entry[2] == member.stamp)
             assert valid >= 1, "a member with work has no entry"
     assert counted == level.counts, f"counts differ: {counted} and {level.counts}"
-    assert mask is None or mask == sum(counted), "a member's mask is not that of its children"
+    assert mask == sum(counted), "a member's mask is not that of its children"
