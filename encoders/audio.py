@@ -91,7 +91,7 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
     settings = plan.audio_settings
     rate = settings.sample_rate
     samples = max(1, round(plan.duration_s * rate))
-    track = Soundtrack(source, info, rendition.stream, plan.origin_s, samples, rate)
+    track = Soundtrack(source, rendition.stream, plan.origin_s, samples, rate)
     measured = None
     if settings.loudness_lufs is not None:
         measured, track.gain = gain_for(track, settings.loudness_lufs)

@@ -29,12 +29,12 @@ from encoders.mux import (
 from encoders.nal import ParameterSets, avc_configuration
 
 MIN_TIMESCALE = 10_000
-"""Coarser scales make players' own arithmetic coarse. Source: FFmpeg doubles until 10 000, libavformat/movenc.c, mov_init."""
+"""Coarser scales make players' own arithmetic coarse. Source: FFmpeg's movenc.c, mov_init, doubles so too."""
 BT709 = 1
 """Primaries, transfer and matrix of every rendition. Source: ITU-T H.273, tables 2 to 4."""
 REORDER_FRAMES = 2
-"""Frames by which every composition time is late; the init segment's edit list takes it back. Without it offsets would be
-negative, which players understand, but FFmpeg's demuxer presents such a rendition as late as its first offset, and
+"""Frames by which every composition time is late; the init segment's edit list takes it back. Without it offsets would
+be negative, which players understand, but FFmpeg's demuxer presents such a rendition as late as its first offset, and
 sound then leads by two frames. x264 with B-pyramids and NVENC reorder over two frames at most; more would only make
 some offsets negative."""
 SYNC_FLAGS, OTHER_FLAGS = 0x0200_0000, 0x0101_0000

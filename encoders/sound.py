@@ -9,6 +9,7 @@ Memory: one decoded frame and a few blocks, whatever the length.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import deque
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ import av
 import av.error
 import numpy as np
 
+from encoders.demux import open_source, read_packets
 from encoders.downmix import Limiter, Samples, stereo_matrix
 from encoders.errors import Damaged
-from encoders.media import MediaInfo
 
 GAP_S = 0.015
 """Timestamps off by more, with those that follow, are a gap or an overlap: shorter than any codec's frame (Opus 20 ms,
@@ -57,7 +58,6 @@ class Soundtrack:
     """
 
     source: Path
-    info: MediaInfo
     stream: int
     origin_s: Fraction
     samples: int
@@ -95,7 +95,7 @@ class Soundtrack:
         """The signal by timestamps, cut at the asset's end, not padded to it."""
         tape = _Tape(self.samples, self.sample_rate)
         run: _Run | None = None
-        with open_source(self.source, self.info) as container:
+        with open_source(self.source) as container:
             window: deque[av.AudioFrame] = deque()
             frames = self._frames(container)
             for frame in frames:
@@ -136,15 +136,7 @@ class Soundtrack:
         """Frames that decode, in order; counts packets that do not."""
         stream = container.streams[self.stream]
         assert isinstance(stream, av.AudioStream)
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError:
-                self.errors += 1
-                return
-            if packet is None:
-                return
+        for packet in read_packets(container, [stream]):
             try:
                 decoded = packet.decode()
             except (av.error.FFmpegError, ValueError):
@@ -153,21 +145,8 @@ class Soundtrack:
             for frame in decoded:
                 if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
                     yield frame
-
-
-def open_source(source: Path, info: MediaInfo) -> av.container.InputContainer:
-    """Open a source by the demuxer that the probe settled on, and read nothing but this one file.
-
-    Naming the demuxer keeps a file from being taken for a playlist; the protocol list keeps it from naming others.
-    """
-    container = av.open(
-        f"file:{source}",
-        format=info.container.split(",")[0],
-        options={"protocol_whitelist": "file"},
-        metadata_errors="replace",
-    )
-    assert isinstance(container, av.container.InputContainer)
-    return container
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            yield from (frame for frame in stream.decode(None) if frame.samples and frame.sample_rate)
 
 
 class _Tape:

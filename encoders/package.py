@@ -1,0 +1,257 @@
+"""From finished media segments to an asset: playlists, manifest, MP4s, stills, `asset.json`.
+
+One set of CMAF media segments serves HLS and DASH; packaging writes text beside it and copies samples into MP4s.
+Nothing is encoded again but the stills and a few seconds of preview. Local paths in, local paths out.
+
+The folder of an asset, `media` and `out` together:
+    master.m3u8, manifest.mpd                       entry points
+    <rendition>/init.mp4, <number>.m4s              media, in `media`; all else goes to `out`
+    <rendition>/index.m3u8, iframes.m3u8
+    mp4/<rendition>.mp4, thumbnail.jpg, preview.mp4, storyboard.vtt, storyboard/sprite-<n>.jpg
+    chapters.vtt, asset.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter
+
+from encoders import dash, hls
+from encoders.asset import (
+    ASSET_JSON,
+    ASSET_VERSION,
+    CONTENT_TYPES,
+    AssetFile,
+    AssetManifest,
+    AssetReport,
+    ChapterReport,
+    RenditionReport,
+)
+from encoders.audio import AudioResult
+from encoders.chapters import ChapterMark, chapters_vtt, place_chapters
+from encoders.hls import Sound
+from encoders.media import MediaInfo
+from encoders.plan import Plan
+from encoders.progressive import write_progressive
+from encoders.stills import write_preview, write_thumbnail
+from encoders.storyboard import write_storyboard
+from encoders.tracks import Track, read_track, target_duration_s
+
+
+class HasWarnings(Protocol):
+    """What packaging reads of a segment's result; the media itself is read from its files."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd, one sentence each."""
+        ...
+
+
+def package_asset(
+    plan: Plan,
+    info: MediaInfo,
+    segments: Sequence[HasWarnings],
+    audio: Sequence[AudioResult],
+    media: Path,
+    out: Path,
+) -> AssetManifest:
+    """Make an asset of finished renditions.
+
+    Args:
+        segments: results of all segments, for their warnings; in any order.
+        audio: results of all sound renditions.
+        media: folder with a folder for each rendition (init.mp4, 00001.m4s and on); only read.
+        out: folder that gets everything else; made when absent, files of an earlier attempt are written over.
+
+    Raises:
+        VerificationFailed: media segments are missing or not what the farm writes. `out` may hold files of the attempt.
+    """
+    return _Packager(plan, info, media, out).run(segments, audio)
+
+
+class _Packager:
+    """One run of packaging; collects the files it writes."""
+
+    def __init__(self, plan: Plan, info: MediaInfo, media: Path, out: Path) -> None:
+        self._plan = plan
+        self._media = media
+        self._out = out
+        self._files: list[AssetFile] = []
+        self._pictures = [read_track(media / each.name, each.name) for each in plan.renditions]
+        self._sounds = [
+            Sound(
+                track=read_track(media / each.name, each.name),
+                label=each.label,
+                language=each.language,
+                default=each.default,
+            )
+            for each in plan.audio
+        ]
+        tracks = [*self._pictures, *(sound.track for sound in self._sounds)]
+        self._duration_s = max(track.duration_s for track in tracks)
+        self._target_s = target_duration_s(tracks)
+        self._chapters = place_chapters(info.chapters, plan.origin_s, self._duration_s)
+        out.mkdir(parents=True, exist_ok=True)
+
+    def run(self, segments: Sequence[HasWarnings], audio: Sequence[AudioResult]) -> AssetManifest:
+        """Write everything; the entry points after what they name, `asset.json` last."""
+        self._write_renditions()
+        if self._plan.grid is not None:
+            self._write_mp4s()
+            self._write_stills()
+        if self._chapters:
+            self._text("chapters.vtt", "CHAPTERS", chapters_vtt(self._chapters))
+        self._write_entry_points()
+        warnings = _all_warnings(segments, audio)
+        self._write_report(warnings)
+        return AssetManifest(files=tuple(self._files), duration_s=self._duration_s, warnings=warnings)
+
+    @property
+    def _fps(self) -> Fraction | None:
+        return self._plan.grid.fps if self._plan.grid is not None else None
+
+    def _write_renditions(self) -> None:
+        for track in self._pictures:
+            self._text(f"{track.name}/index.m3u8", "PLAYLIST", hls.media_playlist(track, self._target_s))
+            self._text(f"{track.name}/iframes.m3u8", "PLAYLIST", hls.iframe_playlist(track))
+        for sound in self._sounds:
+            name = f"{sound.track.name}/index.m3u8"
+            self._text(name, "PLAYLIST", hls.media_playlist(sound.track, self._target_s))
+
+    def _write_mp4s(self) -> None:
+        sound = next((each for each in self._sounds if each.default), None)
+        wanted = {each.name for each in self._plan.renditions if each.mp4}
+        for track in self._pictures:
+            if track.name not in wanted:
+                continue
+            path = self._path(f"mp4/{track.name}.mp4")
+            size_bytes = write_progressive(
+                self._media,
+                track,
+                sound.track if sound else None,
+                path,
+                language=sound.language if sound else None,
+                chapters=self._chapters,
+            )
+            kind = f"MP4_{track.name.removesuffix('p').upper()}"
+            self._add(path, kind, track.width, track.height, round(size_bytes * 8 / self._duration_s))
+
+    def _write_stills(self) -> None:
+        settings, fps = self._plan.still_settings, self._fps
+        assert fps is not None
+        by_size = sorted(self._pictures, key=lambda track: track.width * track.height)
+        thumbnail = self._path("thumbnail.jpg")
+        self._add(thumbnail, "THUMB", *write_thumbnail(self._media, by_size, settings.thumbnail_at_s, thumbnail))
+        preview = self._path("preview.mp4")
+        size = write_preview(self._media, by_size, settings.preview_s, settings.preview_short_side, fps, preview)
+        self._add(preview, "PREVIEW", *size)
+        folder = self._path("storyboard/sprite-1.jpg").parent
+        board = write_storyboard(self._media, by_size, self._duration_s, settings, folder)
+        for name, width, height in board.sprites:
+            self._add(folder / name, "STORYBOARD", width, height)
+        self._text("storyboard.vtt", "STORYBOARD_VTT", board.vtt)
+
+    def _write_entry_points(self) -> None:
+        largest = max(self._pictures, key=lambda track: track.width * track.height, default=None)
+        size = (largest.width, largest.height) if largest else (None, None)
+        peak = max((track.peak_bps(self._target_s) for track in self._pictures), default=0)
+        peak += max((sound.track.peak_bps(self._target_s) for sound in self._sounds), default=0)
+        duration_s, target_s = self._duration_s, self._target_s
+        mpd = dash.manifest(self._pictures, self._sounds, self._fps, duration_s, target_s)
+        self._text("manifest.mpd", "DASH", mpd, *size, peak)
+        master = hls.multivariant_playlist(self._pictures, self._sounds, (), self._fps, target_s)
+        self._text("master.m3u8", "HLS", master, *size, peak)
+
+    def _write_report(self, warnings: tuple[str, ...]) -> None:
+        plan = self._plan
+        report = AssetReport(
+            version=ASSET_VERSION,
+            asset_key=plan.asset_key,
+            source_sha256=plan.source_sha256,
+            profile=plan.profile,
+            encoder=plan.encoder,
+            duration_s=float(self._duration_s),
+            renditions=(
+                *(self._picture_report(track) for track in self._pictures),
+                *(self._sound_report(sound) for sound in self._sounds),
+            ),
+            chapters=tuple(_chapter_report(mark) for mark in self._chapters),
+            files=tuple(self._files),
+            warnings=warnings,
+        )
+        path = self._path(ASSET_JSON)
+        path.write_bytes(TypeAdapter(AssetReport).dump_json(report, indent=1, exclude_none=True))
+        self._add(path, "ASSET_JSON")
+
+    def _picture_report(self, track: Track) -> RenditionReport:
+        return RenditionReport(
+            name=track.name,
+            kind="video",
+            codec=track.codec,
+            duration_s=float(track.duration_s),
+            media_segments=len(track.pieces),
+            size_bytes=track.size_bytes,
+            average_bps=track.average_bps,
+            peak_bps=track.peak_bps(self._target_s),
+            width=track.width,
+            height=track.height,
+            frame_rate=str(self._fps),
+            frames=track.frames,
+        )
+
+    def _sound_report(self, sound: Sound) -> RenditionReport:
+        track = sound.track
+        return RenditionReport(
+            name=track.name,
+            kind="audio",
+            codec=track.codec,
+            duration_s=float(track.duration_s),
+            media_segments=len(track.pieces),
+            size_bytes=track.size_bytes,
+            average_bps=track.average_bps,
+            peak_bps=track.peak_bps(self._target_s),
+            sample_rate=track.sample_rate,
+            channels=track.channels,
+            language=sound.language,
+            label=sound.label,
+            default=sound.default,
+        )
+
+    def _path(self, relative: str) -> Path:
+        path = self._out / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _text(self, relative: str, kind: str, text: str, *shape: int | None) -> None:
+        path = self._path(relative)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        self._add(path, kind, *shape)
+
+    def _add(
+        self, path: Path, kind: str, width: int | None = None, height: int | None = None, bps: int | None = None
+    ) -> None:
+        self._files.append(
+            AssetFile(
+                path=path.relative_to(self._out).as_posix(),
+                kind=kind,
+                content_type=CONTENT_TYPES[path.suffix],
+                bytes=path.stat().st_size,
+                width=width,
+                height=height,
+                bandwidth_bps=bps,
+            )
+        )
+
+
+def _chapter_report(mark: ChapterMark) -> ChapterReport:
+    return ChapterReport(start_s=float(mark.start_s), end_s=float(mark.end_s), title=mark.title)
+
+
+def _all_warnings(segments: Sequence[HasWarnings], audio: Sequence[AudioResult]) -> tuple[str, ...]:
+    """Each sentence once, in the order of the segments."""
+    found = [warning for result in [*segments, *audio] for warning in result.warnings]
+    return tuple(dict.fromkeys(found))
