@@ -6,10 +6,9 @@ from typing import Any
 
 from cluster.metadata.database import Database
 from cluster.metadata.jobs import NewJob, enqueue_job
-from cluster.metadata.lifecycle import VideoTrigger
 from cluster.metadata.schema import new_id
-from cluster.metadata.uploads import NewUpload, create_upload
-from cluster.metadata.videos import set_video_status
+from cluster.metadata.uploads import NewUpload, complete_upload, create_upload, record_parts_signed
+from cluster.storage.base import Part
 
 NOW = 1_800_000_000.0
 """A moment; the code under test asks no clock."""
@@ -40,11 +39,15 @@ def new_upload(user_id: str = "ann", **changes: Any) -> NewUpload:
 
 async def uploaded_video(db: Database, user_id: str = "ann", now: float = NOW) -> str:
     """A video that is UPLOADED; its id."""
+    new = new_upload(user_id)
+    parts = [Part(number=n, size_bytes=size, etag=f"{n:032x}") for n, size in ((1, 10), (2, 10), (3, 5))]
     async with db.write() as session:
-        video, _ = await create_upload(session, new_upload(user_id), now)
-        await set_video_status(session, video.id, VideoTrigger.UPLOAD_STARTED, now)
-        await set_video_status(session, video.id, VideoTrigger.UPLOAD_COMPLETED, now)
-        return video.id
+        await create_upload(session, new, now)
+        await record_parts_signed(
+            session, user_id, new.upload_id, {part.number: part.size_bytes for part in parts}, now
+        )
+        await complete_upload(session, user_id, new.upload_id, parts, now)
+    return new.video_id
 
 
 async def queued_jobs(db: Database, count: int, user_id: str = "ann", **changes: Any) -> list[str]:
