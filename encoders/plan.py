@@ -264,20 +264,18 @@ def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segm
     """Cut the grid into segments of whole media segments, near `segment_s`, as equal as can be.
 
     Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
-    lengths left, the longest that keeps all slots busy for the fewest media segments is taken.
+    lengths left, the longest is taken with which all slots are done first, if media segments take equally long.
     """
     media = grid.media_segments
     aim = round(Fraction(settings.segment_s) * grid.fps / grid.media_segment_frames)
     longest = max(1, min(aim, media // (ROUNDS * max(1, slots))))
 
-    def makespan(length: int) -> int:
-        return -(-_count(media, length) // max(1, slots)) * length
-
-    length = min(range(longest, 0, -1), key=makespan)
-    count = _count(media, length)
+    shares = min(
+        (_shares(media, length) for length in range(longest, 0, -1)), key=lambda each: sum(each[:: max(1, slots)])
+    )
     segments, first = [], 0
-    for index in range(count):
-        last = first + media // count + (index < media % count)
+    for index, share in enumerate(shares):
+        last = first + share
         segments.append(
             Segment(
                 index=index,
@@ -290,8 +288,10 @@ def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segm
     return tuple(segments)
 
 
-def _count(media: int, length: int) -> int:
-    return -(-media // length)
+def _shares(media: int, length: int) -> list[int]:
+    """Media segments of each segment, at most `length`, the larger shares first."""
+    count = -(-media // length)
+    return [media // count + (index < media % count) for index in range(count)]
 
 
 def plan_audio(info: MediaInfo) -> tuple[AudioRendition, ...]:

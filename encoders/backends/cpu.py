@@ -1,0 +1,109 @@
+"""The `cpu` backend: FFmpeg decodes and scales, x264 encodes. Runs on every host; what the others fall back to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
+from encoders.backends.frames import FIELD_MARGIN_FRAMES, FrameReader, deinterlaced
+from encoders.backends.painter import Painter
+from encoders.backends.x264 import X264Ladder, x264_identity, x264_version
+from encoders.errors import Damaged
+from encoders.timing import FrameClock, lay_on_grid
+
+
+class CpuBackend:
+    """One segment at a time, in the calling thread; equal requests give equal bytes for an equal number of threads."""
+
+    name = BackendName.CPU
+
+    def __init__(self) -> None:
+        self._ladder: X264Ladder | None = None
+        self._warnings: tuple[str, ...] = ()
+
+    def encoder_id(self, preset: str) -> str:
+        """Version of x264 and its settings."""
+        return x264_identity(preset)
+
+    def encode(self, request: SegmentRequest) -> Iterator[EncodedPicture]:
+        """Encode one segment.
+
+        Raises:
+            Damaged: no frame decodes, in the segment or before it.
+            InputError: the source cannot be opened, or asks for too much memory.
+        """
+        grid = request.plan.grid
+        if grid is None:
+            raise ValueError("an asset without picture has no segments")
+        self._warnings = ()
+        self._ladder = ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
+        painter = Painter(request.video, request.plan.renditions)
+        clock = FrameClock.of(request.video, grid)
+        with FrameReader(request.source, request.video, request.threads) as reader:
+            last: VideoFrame | None = None
+            pictures: list[VideoFrame] = []
+            for number, frame in _on_grid(request, clock, reader):
+                if frame is not last:
+                    last, pictures = frame, painter.paint(frame)
+                if request.tap is not None:
+                    plane = pictures[0].planes[0]
+                    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+                    request.tap(number, luma[: plane.height, : plane.width])
+                yield from ladder.encode(number, pictures)
+            if last is None:
+                raise Damaged("No picture of the file decodes. Export it again.")
+            yield from ladder.finish()
+            self._warnings = concealed(request, clock, reader)
+
+    def extradata(self, rendition: str) -> bytes:
+        """Parameter sets of the rendition encoded last."""
+        return self._ladder.extradata(rendition) if self._ladder is not None else b""
+
+    def warnings(self) -> tuple[str, ...]:
+        """What was concealed in the segment encoded last."""
+        return self._warnings
+
+
+def capability() -> Capability:
+    """What this host can do without a GPU: everything, on its cores."""
+    return Capability(
+        name=BackendName.CPU, available=True, encodes=("h264",), detail={"encoder": f"x264 {x264_version()}"}
+    )
+
+
+def _on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> Iterator[tuple[int, VideoFrame]]:
+    """The segment's output frames; from the start of the file where nothing decodes from the key frame on."""
+    video, segment = request.video, request.segment
+    margin = FIELD_MARGIN_FRAMES if video.interlaced else 0
+    start = clock.start_of_decoding(video.keyframe_pts, segment.start - margin)
+    for from_pts in (start, None) if start is not None else (None,):
+        frames = reader.frames(from_pts)
+        if video.interlaced:
+            frames = deinterlaced(frames, video.time_base)
+        found = False
+        for laid in lay_on_grid(
+            ((clock.position(frame.pts or 0), frame) for frame in frames), segment.start, segment.end
+        ):
+            found = True
+            yield laid
+        if found:
+            return
+
+
+def concealed(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> tuple[str, ...]:
+    """What was damaged within the segment, as sentences."""
+    segment = request.segment
+
+    def inside(times: list[int | None] | list[int]) -> int:
+        return sum(1 for pts in times if pts is None or segment.start <= clock.position(pts) < segment.end)
+
+    lost, damaged = inside(reader.lost), inside(reader.damaged)
+    found = []
+    if lost:
+        found.append(f"{lost} pictures of segment {segment.index} did not decode; the ones before them were held")
+    if damaged:
+        found.append(f"{damaged} pictures of segment {segment.index} were damaged and were concealed")
+    return tuple(found)

@@ -1,0 +1,184 @@
+"""Decoded frames of a source from a key frame on, in presentation order, with what went wrong on the way.
+
+Rule: which frames come out depends on the source and the segment only, not on the backend or the number of threads.
+Frames without a presentation time, and frames that do not move on, are left out, as the probe leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.container import InputContainer
+from av.filter import Graph
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from encoders.demux import open_source, read_packets
+from encoders.errors import ResourceExceeded
+from encoders.media import VideoTrack
+
+
+class FrameReader:
+    """Reads the picture track of a source; one pass, one use. Close it, or use it as a context manager.
+
+    Attributes:
+        lost: presentation times (None where unknown) of packets that did not decode.
+        damaged: presentation times of frames that decoded with errors and were concealed by the decoder.
+    """
+
+    def __init__(self, source: Path, video: VideoTrack, threads: int) -> None:
+        self._source, self._video, self._threads = source, video, threads
+        self._container: InputContainer | None = None
+        self.lost: list[int | None] = []
+        self.damaged: list[int] = []
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file and the decoder; harmless when there is nothing to release."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def frames(self, from_pts: int | None) -> Iterator[VideoFrame]:
+        """Frames whose time rises, from a key frame on.
+
+        Args:
+            from_pts: presentation time of a key frame; None for the start of the file. Frames before it may come too.
+
+        Raises:
+            NotAVideo, ForbiddenFormat, Damaged, ResourceExceeded: as `open_source`, or a frame wants too much memory.
+        """
+        shown: int | None = None
+        for frame in self._decode(self._packets(from_pts)):
+            if frame.pts is None or (shown is not None and frame.pts <= shown):
+                continue
+            shown = frame.pts
+            if frame.is_corrupt:
+                self.damaged.append(frame.pts)
+            yield frame
+
+    def _open(self) -> VideoStream:
+        self.close()
+        self._container = open_source(self._source)
+        stream = self._container.streams[self._video.stream]
+        assert isinstance(stream, VideoStream)
+        stream.codec_context.thread_count = self._threads
+        stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
+        return stream
+
+    def _packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
+        """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly."""
+        for target in _further_back(self._video.keyframe_pts, from_pts):
+            stream = self._open()
+            assert self._container is not None
+            try:
+                self._container.seek(target, stream=stream)
+            except av.FFmpegError:
+                continue
+            packets = read_packets(self._container, [stream])
+            for packet in packets:
+                if packet.is_keyframe and packet.pts is not None:
+                    if from_pts is not None and packet.pts <= from_pts:
+                        return chain([packet], packets)
+                    break
+        stream = self._open()
+        assert self._container is not None
+        return read_packets(self._container, [stream])
+
+    def _decode(self, packets: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
+        last: Packet[Any] | None = None
+        for packet in packets:
+            last = packet
+            yield from self._decoded(packet.decode, packet.pts)
+        if last is not None:
+            yield from self._decoded(last.stream.codec_context.decode, None)
+
+    def _decoded(self, decode: Callable[[], list[Any]], pts: int | None) -> list[VideoFrame]:
+        try:
+            return decode()
+        except (MemoryError, av.error.MemoryError) as error:
+            raise ResourceExceeded("A frame of the file asks for more memory than one source may have.") from error
+        except (av.FFmpegError, ValueError):
+            self.lost.append(pts)
+            return []
+
+
+def _further_back(keyframe_pts: tuple[int, ...], from_pts: int | None) -> Iterator[int]:
+    """The key frame to seek to, then ever earlier ones; nothing for the start of the file."""
+    if from_pts is None or from_pts not in keyframe_pts:
+        return
+    index, step = keyframe_pts.index(from_pts), 0
+    while index - step > 0:
+        yield keyframe_pts[index - step]
+        step = 2 * step + 1
+
+
+FIELD_MARGIN_FRAMES = 2
+"""Frames before a segment that deinterlacing must see, so that it does the same as in one pass."""
+
+
+def deinterlaced(frames: Iterator[VideoFrame], time_base: Fraction) -> Iterator[VideoFrame]:
+    """Whole frames from frames of two fields, one for one and with their times (bwdif).
+
+    All frames are treated alike: flags of single frames lie too often, and the track was found to be interlaced.
+    """
+    graph: Graph | None = None
+    shape: tuple[int, int, str] | None = None
+    for frame in frames:
+        if shape != (frame.width, frame.height, frame.format.name):
+            if graph is not None:
+                yield from _drained(graph, time_base)
+            shape = (frame.width, frame.height, frame.format.name)
+            graph = _bwdif(frame, time_base)
+        assert graph is not None
+        graph.vpush(frame)
+        yield from _ready(graph, time_base)
+    if graph is not None:
+        yield from _drained(graph, time_base)
+
+
+def _bwdif(frame: VideoFrame, time_base: Fraction) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    arguments = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
+    arguments += f":time_base={time_base.numerator}/{time_base.denominator}"
+    arguments += f":colorspace={frame.colorspace}:range={frame.color_range}"
+    nodes = [
+        graph.add("buffer", arguments),
+        graph.add("bwdif", "mode=send_frame:parity=auto:deint=all"),
+        graph.add("buffersink"),
+    ]
+    for before, after in pairwise(nodes):
+        before.link_to(after)
+    graph.configure()
+    return graph
+
+
+def _ready(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if frame.pts is not None:
+            # bwdif halves the time base, for the field rate that is not asked for.
+            frame.pts = round(frame.pts * (frame.time_base or time_base) / time_base)
+            frame.time_base = time_base
+        yield frame
+
+
+def _drained(graph: Graph, time_base: Fraction) -> Iterator[VideoFrame]:
+    graph.vpush(None)
+    yield from _ready(graph, time_base)

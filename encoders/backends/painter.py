@@ -1,0 +1,89 @@
+"""Runs `picture`'s filters: a decoded frame in, the pictures of all renditions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import cast
+
+from av.filter import Graph
+from av.filter.context import FilterContext
+from av.video.frame import VideoFrame
+
+from encoders.ladder import Rendition
+from encoders.media import UNSPECIFIED, Colour, ColourRange, VideoTrack
+from encoders.picture import FrameShape, plan_picture
+
+_FULL = 2
+"""AVColorRange: JPEG. Source: libavutil/pixfmt.h."""
+
+
+class Painter:
+    """Makes the pictures of a ladder. Filters are built once for each shape of frame and kept for the next."""
+
+    def __init__(self, video: VideoTrack, renditions: Sequence[Rendition]) -> None:
+        self._video, self._renditions = video, renditions
+        self._shape: FrameShape | None = None
+        self._lane: _Lane | None = None
+
+    def paint(self, frame: VideoFrame) -> list[VideoFrame]:
+        """The pictures of all renditions from small to large, in yuv420p; they are valid as long as they are held."""
+        shape = shape_of(frame, self._video.colour)
+        if self._lane is None or shape != self._shape:
+            self._shape, self._lane = shape, _Lane(frame, shape, self._video, self._renditions)
+        return self._lane.paint(frame)
+
+
+def shape_of(frame: VideoFrame, track: Colour) -> FrameShape:
+    """What the filters of a frame depend on; where the frame is silent about its colour the track speaks."""
+    said = int(frame.color_range)
+    colour = Colour(
+        range=(ColourRange.FULL if said == _FULL else ColourRange.LIMITED) if said else track.range,
+        primaries=_either(int(frame.color_primaries), track.primaries),
+        transfer=_either(int(frame.color_trc), track.transfer),
+        matrix=_either(int(frame.colorspace), track.matrix),
+    )
+    return FrameShape(width=frame.width, height=frame.height, format=frame.format.name, colour=colour)
+
+
+def _either(code: int, otherwise: int) -> int:
+    return otherwise if code == UNSPECIFIED else code
+
+
+class _Lane:
+    """One configured graph: a source, a chain of filters, and a sink for each rendition, the largest first."""
+
+    def __init__(
+        self, frame: VideoFrame, shape: FrameShape, video: VideoTrack, renditions: Sequence[Rendition]
+    ) -> None:
+        chain = plan_picture(shape, video, renditions)
+        self._graph = Graph()
+        self._graph.threads = 1
+        self._source = node = self._graph.add("buffer", _buffer_arguments(frame))
+        for step in chain.head:
+            node = self._after(node, step.filter, step.arguments)
+        self._sinks: list[FilterContext] = []
+        for step in chain.cascade:
+            fork = self._after(node, "split", "2")
+            self._sinks.append(self._after(fork, "buffersink"))
+            node = self._graph.add(step.filter, step.arguments)
+            fork.link_to(node, 1, 0)
+        self._sinks.append(self._after(node, "buffersink"))
+        self._graph.configure()
+
+    def _after(self, node: FilterContext, name: str, arguments: str = "") -> FilterContext:
+        added = self._graph.add(name, arguments)
+        node.link_to(added)
+        return added
+
+    def paint(self, frame: VideoFrame) -> list[VideoFrame]:
+        self._source.push(frame)
+        return [cast(VideoFrame, sink.pull()) for sink in reversed(self._sinks)]
+
+
+def _buffer_arguments(frame: VideoFrame) -> str:
+    base = frame.time_base or Fraction(1, 1)
+    return (
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base={base.numerator}/{base.denominator}"
+        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
+    )

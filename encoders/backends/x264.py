@@ -1,0 +1,114 @@
+"""x264 for a whole ladder: settings that make segments which join, and the encoders that keep to them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import lru_cache
+
+import av
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from encoders.avc_level import REFERENCES, choose_level
+from encoders.backends.base import EncodedPicture
+from encoders.ladder import Rendition
+from encoders.plan import Grid
+
+PARAMETERS = (
+    # Key frames lie on the grid and nowhere else, and nothing refers across them.
+    "scenecut=0:open-gop=0"
+    # Segments join: headers do not depend on content, and durations are constant.
+    ":stitchable=1:force-cfr=1"
+    # The tags of what `picture` makes.
+    ":colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
+    f":sliced-threads=0:ref={REFERENCES}"
+)
+"""The same for every rendition. Source: x264 --fullhelp."""
+_PRESET_REFERENCES = {"ultrafast": 1, "superfast": 1, "veryfast": 1, "faster": 2, "fast": 2, "medium": 3}
+"""References that presets take; slower ones would take more than `REFERENCES`. Source: x264 --fullhelp."""
+
+
+def x264_parameters(rendition: Rendition, grid: Grid, preset: str) -> str:
+    """libx264's `x264-params` for a rendition."""
+    level = choose_level(rendition.width, rendition.height, grid.fps, rendition.maxrate_bps, rendition.bufsize_bits)
+    references = min(REFERENCES, _PRESET_REFERENCES.get(preset, REFERENCES))
+    return (
+        PARAMETERS.replace(f"ref={REFERENCES}", f"ref={references}")
+        + f":keyint={grid.gop_frames}:min-keyint={grid.gop_frames}:level={level}:crf={rendition.crf:g}"
+        + f":vbv-maxrate={rendition.maxrate_bps // 1000}:vbv-bufsize={rendition.bufsize_bits // 1000}"
+    )
+
+
+def x264_identity(preset: str) -> str:
+    """Version of x264 and a digest of all settings that are the same for every rendition."""
+    settings = hashlib.sha256(f"{PARAMETERS} {_PRESET_REFERENCES} {preset} {av.library_versions}".encode()).hexdigest()[
+        :8
+    ]
+    return f"x264-{x264_version()}-{preset}-{settings}"
+
+
+@lru_cache(maxsize=1)
+def x264_version() -> str:
+    """As in "165" or "165-r3222": what the library writes into its streams, asked by encoding one tiny picture."""
+    context = VideoCodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = 32, 32, "yuv420p"
+    context.time_base = Fraction(1, 25)
+    context.options = {"preset": "ultrafast", "x264-params": "threads=1"}
+    packets = [*context.encode(VideoFrame(32, 32, "yuv420p")), *context.encode(None)]
+    text = b"".join(bytes(packet) for packet in packets)
+    found = re.search(rb"x264 - core (\d+) (r\d+)?", text)
+    return "-".join(part.decode() for part in found.groups() if part) if found else f"ffmpeg-{av.__version__}"
+
+
+class X264Ladder:
+    """One encoder for each rendition, over one segment. Pictures in, in order; `finish` when there are no more."""
+
+    def __init__(self, renditions: Sequence[Rendition], grid: Grid, preset: str, threads: int) -> None:
+        """Args: threads: frame threads of each encoder."""
+        self._grid = grid
+        self._encoders = {rendition.name: _open_encoder(rendition, grid, preset, threads) for rendition in renditions}
+
+    def encode(self, number: int, pictures: Sequence[VideoFrame]) -> Iterator[EncodedPicture]:
+        """Take one output frame.
+
+        Args:
+            number: of the output frame.
+            pictures: yuv420p of each rendition, from small to large; their times and types are overwritten.
+        """
+        for (name, encoder), picture in zip(self._encoders.items(), pictures, strict=True):
+            picture.pts, picture.time_base = number, 1 / self._grid.fps
+            # A decoder's picture types would be taken for orders.
+            picture.pict_type = 0
+            yield from _encoded(name, encoder, picture)
+
+    def finish(self) -> Iterator[EncodedPicture]:
+        """What the encoders still hold."""
+        for name, encoder in self._encoders.items():
+            yield from _encoded(name, encoder, None)
+
+    def extradata(self, rendition: str) -> bytes:
+        """Parameter sets of a rendition, Annex B."""
+        return self._encoders[rendition].extradata or b""
+
+
+def _open_encoder(rendition: Rendition, grid: Grid, preset: str, threads: int) -> VideoCodecContext:
+    context = VideoCodecContext.create("libx264", "w")
+    context.width, context.height, context.pix_fmt = rendition.width, rendition.height, "yuv420p"
+    context.time_base, context.framerate = 1 / grid.fps, grid.fps
+    context.thread_count = threads
+    context.gop_size = grid.gop_frames
+    context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata, not in every IDR picture
+    parameters = x264_parameters(rendition, grid, preset)
+    context.options = {"preset": preset, "profile": "high", "x264-params": f"{parameters}:threads={threads}"}
+    context.open()
+    return context
+
+
+def _encoded(name: str, encoder: VideoCodecContext, picture: VideoFrame | None) -> Iterator[EncodedPicture]:
+    for packet in encoder.encode(picture):
+        assert packet.pts is not None
+        assert packet.dts is not None
+        yield EncodedPicture(rendition=name, data=bytes(packet), pts=packet.pts, dts=packet.dts, idr=packet.is_keyframe)

@@ -1,0 +1,211 @@
+"""One segment: decoded once, encoded in all renditions by a backend, written as final CMAF media segments, checked.
+
+Rule: what lies in the folder after `encode_segment` has returned is what players will load; nothing is muxed again. It
+does not depend on which worker made it, nor on what was encoded before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from encoders.backends.base import Backend, BackendName, EncodedPicture, SegmentRequest
+from encoders.backends.registry import open_backend
+from encoders.boxes import read_fragments
+from encoders.cmaf import VideoSample, init_segment, media_segment
+from encoders.errors import VerificationFailed
+from encoders.ladder import Rendition
+from encoders.look import Look
+from encoders.media import MediaInfo
+from encoders.nal import ParameterSets, parameter_sets, sample_of
+from encoders.plan import Grid, Plan, Segment
+from encoders.verify import verify_segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IFrame:
+    """Bytes [offset, offset + length) of a media segment hold output frame `frame`, an IDR picture, and its moof."""
+
+    offset: int
+    length: int
+    frame: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaSegment:
+    """One media segment of a rendition: its number from 1, and what its file holds."""
+
+    number: int
+    frames: int
+    bytes: int
+    sha256: str
+    iframes: tuple[IFrame, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenditionSegment:
+    """What one segment of one rendition became.
+
+    Attributes:
+        init_sha256: of the init segment; the same in every segment of the rendition.
+        parameter_sets_sha256: of the encoder's SPS and PPS; the same in every segment of the rendition.
+        codec: RFC 6381 name.
+    """
+
+    name: str
+    init_sha256: str
+    parameter_sets_sha256: str
+    codec: str
+    media: tuple[MediaSegment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Luma:
+    """Brightness of the source's pictures in a segment, codes from 16 (black) to 235 (white).
+
+    Attributes:
+        mean: over all frames.
+        darkest, brightest: the means of single frames.
+        flat_frames: frames of one even shade.
+    """
+
+    mean: float
+    darkest: float
+    brightest: float
+    flat_frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentResult:
+    """What `encode_segment` made.
+
+    Attributes:
+        frames: output frames in each rendition.
+        renditions: from small to large.
+        worst_misfit: how far the worst picture that was decoded again is from the source's, in codes (verify).
+        encode_s: processor seconds of this process, verification included.
+        warnings: what was concealed, one sentence each.
+    """
+
+    index: int
+    frames: int
+    renditions: tuple[RenditionSegment, ...]
+    luma: Luma
+    worst_misfit: float
+    encode_s: float
+    warnings: tuple[str, ...]
+
+
+def encode_segment(
+    source: Path,
+    info: MediaInfo,
+    plan: Plan,
+    segment: Segment,
+    out: Path,
+    backend: BackendName = BackendName.CPU,
+    threads: int = 1,
+) -> SegmentResult:
+    """Encode one segment of an asset.
+
+    Args:
+        source: local file, opened in this process: run this confined.
+        out: folder that gets `<rendition>/init.mp4` and `<rendition>/<number>.m4s`, five digits, numbers from 1 over
+            the whole asset; made when absent, files of an earlier attempt are replaced.
+        threads: cores to use.
+
+    Raises:
+        InputError: the source cannot be decoded here.
+        BackendUnavailable: this host cannot run the backend.
+        VerificationFailed: what came out is not what was planned. After any error `out` may hold files of no use.
+    """
+    begin = time.process_time()
+    if info.video is None or plan.grid is None:
+        raise ValueError("an asset without picture has no segments")
+    lane = open_backend(backend)
+    look = Look()
+    request = SegmentRequest(
+        source=source, video=info.video, plan=plan, segment=segment, threads=threads, tap=look.take
+    )
+    writers = {rendition.name: _Writer(rendition, plan.grid, segment, out) for rendition in plan.renditions}
+    for picture in lane.encode(request):
+        writers[picture.rendition].take(picture, lane)
+    renditions = tuple(writer.finish() for writer in writers.values())
+    worst_misfit = verify_segment(plan, segment, out, look)
+    return SegmentResult(
+        index=segment.index,
+        frames=segment.frames,
+        renditions=renditions,
+        luma=Luma(mean=look.mean, darkest=look.darkest, brightest=look.brightest, flat_frames=look.flat_frames),
+        worst_misfit=worst_misfit,
+        encode_s=time.process_time() - begin,
+        warnings=lane.warnings(),
+    )
+
+
+class _Writer:
+    """Collects the pictures of one rendition and writes a media segment as soon as it is whole."""
+
+    def __init__(self, rendition: Rendition, grid: Grid, segment: Segment, out: Path) -> None:
+        self._rendition, self._grid, self._segment = rendition, grid, segment
+        self._folder = out / rendition.name
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._sets: ParameterSets | None = None
+        self._gops: list[list[VideoSample]] = []
+        self._next = segment.start
+        self._media: list[MediaSegment] = []
+
+    def take(self, picture: EncodedPicture, lane: Backend) -> None:
+        if self._sets is None:
+            self._sets = parameter_sets(lane.extradata(self._rendition.name))
+        if picture.idr:
+            held = sum(map(len, self._gops))
+            if held and held >= self._grid.media_segment_frames:
+                self._write()
+            self._gops.append([])
+        if not self._gops:
+            raise VerificationFailed(f"{self._rendition.name}: the first picture, {picture.pts}, is no IDR picture")
+        self._gops[-1].append(VideoSample(data=sample_of(picture.data), frame=picture.pts))
+
+    def finish(self) -> RenditionSegment:
+        if self._gops:
+            self._write()
+        if self._sets is None:
+            raise VerificationFailed(f"{self._rendition.name}: the encoder gave no picture")
+        init = init_segment(self._sets, self._rendition.width, self._rendition.height, self._grid.fps)
+        (self._folder / "init.mp4").write_bytes(init)
+        return RenditionSegment(
+            name=self._rendition.name,
+            init_sha256=hashlib.sha256(init).hexdigest(),
+            parameter_sets_sha256=hashlib.sha256(b"".join((*self._sets.sps, *self._sets.pps))).hexdigest(),
+            codec=self._sets.codec,
+            media=tuple(self._media),
+        )
+
+    def _write(self) -> None:
+        number = self._segment.first_media + len(self._media) + 1
+        first, frames = self._next, sum(map(len, self._gops))
+        data = media_segment(self._gops, first, first // self._grid.gop_frames + 1, self._grid.fps)
+        (self._folder / f"{number:05d}.m4s").write_bytes(data)
+        self._media.append(
+            MediaSegment(
+                number=number,
+                frames=frames,
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                iframes=_iframes(data, first, self._gops),
+            )
+        )
+        self._next += frames
+        self._gops = []
+
+
+def _iframes(data: bytes, first: int, gops: Sequence[Sequence[VideoSample]]) -> tuple[IFrame, ...]:
+    found, frame = [], first
+    for fragment, gop in zip(read_fragments(data), gops, strict=True):
+        end = fragment.samples[0].offset + fragment.samples[0].size
+        found.append(IFrame(offset=fragment.start, length=end - fragment.start, frame=frame))
+        frame += len(gop)
+    return tuple(found)
