@@ -9,6 +9,9 @@ Source of the NVENC codes: nvEncodeAPI.h, NVENCSTATUS. Source of the CUDA codes:
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
@@ -171,3 +174,31 @@ def to_gpu_error(error: BaseException, doing: str) -> GpuError:
     text = " ".join(f"{type(error).__name__}: {error}".split())
     cause = classify_cause(text)
     return cause(f"{doing}: {_MEANING[cause]}; the library said: {text[:300]}")
+
+
+@contextmanager
+def typed_errors(doing: str) -> Iterator[None]:
+    """Turn whatever a GPU library raises inside into a typed error; errors that are typed already pass.
+
+    Args:
+        doing: as for `to_gpu_error`.
+    """
+    try:
+        yield
+    except _library_errors() as error:
+        raise to_gpu_error(error, doing) from error
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    """What PyNvVideoCodec and CuPy raise, as far as they are loaded; neither has a root class of its own."""
+    found: list[type[Exception]] = [RuntimeError, MemoryError, TypeError, ImportError, OSError]
+    nvc = sys.modules.get("PyNvVideoCodec")
+    for name in ("PyNvVCException", "PyNvVCExceptionUnsupported"):
+        cls = getattr(nvc, name, None)
+        if isinstance(cls, type) and issubclass(cls, Exception):
+            found.append(cls)
+    compiler = sys.modules.get("cupy.cuda.compiler")
+    compile_error = getattr(compiler, "CompileException", None)
+    if isinstance(compile_error, type) and issubclass(compile_error, Exception):
+        found.append(compile_error)
+    return tuple(found)

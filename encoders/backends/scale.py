@@ -1,10 +1,10 @@
-"""How a decoded NV12 or P016 picture becomes every rendition's NV12: filter taps, memory layout, one kernel launch.
+"""How a decoded NV12 or P016 picture becomes every rendition's picture: filter taps, memory layout, kernel launches.
 
-Pure but for nothing: NumPy on the host. The launch itself is one call of cuda.py with what `plan_scaling` returns.
-
-The result is swscale's to at least 60 dB (bicubic, its default; measured in tests/integration/test_scale_kernel.py), so
-segments from CPU and GPU decoders can stand beside each other in one rendition. Chroma of 4:2:0 is taken as centred
-between its luma samples in both directions, as swscale takes it unless told.
+Pure; NumPy on the host. `scaler` carries out what `plan_cascade` returns: the largest rendition is made from the
+source, each smaller one from the next larger, as the CPU lane does it (encoders/picture.py). The result is swscale's to
+at least 60 dB (tests/integration/test_scale_kernel.py), so segments that were decoded on CPU and GPU can stand beside
+each other in one rendition. Chroma of 4:2:0 is taken as centred between its luma samples in both directions, as swscale
+takes it unless told.
 """
 
 from __future__ import annotations
@@ -34,7 +34,18 @@ PLANE_DTYPE = np.dtype(
     [(name, "u8") for name in ("weights_x", "starts_x", "weights_y", "starts_y", "offset")]
     + [
         (name, "i4")
-        for name in ("pitch", "width", "height", "taps_x", "taps_y", "components", "first_block", "blocks_x")
+        for name in (
+            "pitch",
+            "width",
+            "height",
+            "taps_x",
+            "taps_y",
+            "components",
+            "step",
+            "second",
+            "first_block",
+            "blocks_x",
+        )
     ]
 )
 """One entry of the kernel's table; same order and sizes as `struct Plane` there."""
@@ -110,24 +121,42 @@ def _shape(distance: npt.NDArray[np.float64], kind: Filter) -> npt.NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """Where one rendition's NV12 lies in a slot: luma rows, then chroma rows, both `pitch` bytes apart.
+    """Where one rendition's picture lies in a slot: tight luma rows, then chroma without a gap.
 
     Attributes:
-        offset: of the luma plane from the slot's start, bytes; the chroma plane follows without a gap.
+        width, height: even.
+        offset: of the luma plane from the slot's start, bytes.
+        planar: U behind Y and V behind U (what x264 takes); else U and V interleaved (NV12, what NVENC takes).
     """
 
     width: int
     height: int
     offset: int
+    planar: bool = False
 
     @property
     def chroma_offset(self) -> int:
-        """Of the interleaved chroma plane from the slot's start, bytes."""
+        """Of the first chroma sample from the slot's start, bytes."""
         return self.offset + self.width * self.height
 
     @property
+    def chroma_pitch(self) -> int:
+        """Distance of chroma rows, bytes."""
+        return self.width // 2 if self.planar else self.width
+
+    @property
+    def chroma_step(self) -> int:
+        """From one sample of a chroma component to the next, bytes."""
+        return 1 if self.planar else 2
+
+    @property
+    def chroma_second(self) -> int:
+        """From a U sample to its V sample, bytes."""
+        return (self.width // 2) * (self.height // 2) if self.planar else 1
+
+    @property
     def size_bytes(self) -> int:
-        """Both planes."""
+        """All planes."""
         return self.width * self.height * 3 // 2
 
 
@@ -136,7 +165,7 @@ class SlotLayout:
     """How one picture in all renditions lies in one piece of memory.
 
     Attributes:
-        surfaces: one per rendition, in the plan's order.
+        surfaces: one per rendition, from small to large.
         size_bytes: of the whole slot.
     """
 
@@ -144,25 +173,25 @@ class SlotLayout:
     size_bytes: int
 
 
-def plan_slot(sizes: Sequence[tuple[int, int]]) -> SlotLayout:
-    """Lay out renditions of (width, height), both even: tight pitch, as NVENC's input demands."""
+def plan_slot(sizes: Sequence[tuple[int, int]], *, planar: bool = False) -> SlotLayout:
+    """Lay out renditions of (width, height), both even, from small to large."""
     surfaces: list[Surface] = []
     offset = 0
     for width, height in sizes:
-        surface = Surface(width=width, height=height, offset=offset)
+        surface = Surface(width=width, height=height, offset=offset, planar=planar)
         surfaces.append(surface)
         offset += -(-surface.size_bytes // ALIGN_BYTES) * ALIGN_BYTES
     return SlotLayout(surfaces=tuple(surfaces), size_bytes=offset)
 
 
-def slot_of(renditions: Sequence[Rendition]) -> SlotLayout:
+def slot_of(renditions: Sequence[Rendition], *, planar: bool = False) -> SlotLayout:
     """The slot of a plan's renditions."""
-    return plan_slot([(rendition.width, rendition.height) for rendition in renditions])
+    return plan_slot([(rendition.width, rendition.height) for rendition in renditions], planar=planar)
 
 
 @dataclass(frozen=True, slots=True)
 class ScalePlan:
-    """Everything a launch needs but addresses of pictures.
+    """Everything one launch needs but addresses of pictures.
 
     Attributes:
         planes: the kernel's table, with byte offsets into `constants` where the kernel wants addresses.
@@ -171,7 +200,6 @@ class ScalePlan:
         shared_bytes: dynamic shared memory of a block.
     """
 
-    layout: SlotLayout
     planes: npt.NDArray[np.void]
     constants: Array
     blocks: int
@@ -185,16 +213,30 @@ class ScalePlan:
         return planes.view(np.uint8).reshape(-1)
 
 
-def plan_scaling(width: int, height: int, layout: SlotLayout, kind: Filter = Filter.BICUBIC) -> ScalePlan:
-    """Plan the launch that scales a picture of (width, height) to every surface of a slot.
+def plan_cascade(width: int, height: int, layout: SlotLayout) -> tuple[ScalePlan, ...]:
+    """One launch for each surface of a slot: the largest from a picture of (width, height), then each from the last.
+
+    Raises:
+        Unsupported: a ratio too steep for `plan_scaling`.
+    """
+    plans = []
+    for surface in reversed(layout.surfaces):
+        plans.append(plan_scaling(width, height, (surface,)))
+        width, height = surface.width, surface.height
+    return tuple(plans)
+
+
+def plan_scaling(width: int, height: int, surfaces: Sequence[Surface], kind: Filter = Filter.BICUBIC) -> ScalePlan:
+    """Plan the launch that scales a picture of (width, height) to surfaces of one slot.
 
     Raises:
         Unsupported: a ratio so steep that a tile's rows do not fit in shared memory (about 16:1).
     """
-    planes = np.zeros(2 * len(layout.surfaces), PLANE_DTYPE)
+    planes = np.zeros(2 * len(surfaces), PLANE_DTYPE)
     constants = _Constants()
     blocks = shared_bytes = 0
-    for index, (surface, components) in enumerate((surface, c) for surface in layout.surfaces for c in (1, 2)):
+    for index, (surface, components) in enumerate((surface, c) for surface in surfaces for c in (1, 2)):
+        luma = components == 1
         out_width, out_height = surface.width // components, surface.height // components
         across = plan_taps(-(-width // components), out_width, kind)
         down = plan_taps(-(-height // components), out_height, kind)
@@ -204,21 +246,23 @@ def plan_scaling(width: int, height: int, layout: SlotLayout, kind: Filter = Fil
             constants.add(across.starts),
             constants.add(down.weights),
             constants.add(down.starts),
-            surface.offset if components == 1 else surface.chroma_offset,
-            surface.width,
+            surface.offset if luma else surface.chroma_offset,
+            surface.width if luma else surface.chroma_pitch,
             out_width,
             out_height,
             across.count,
             down.count,
             components,
+            1 if luma else surface.chroma_step,
+            0 if luma else surface.chroma_second,
             blocks,
             blocks_x,
         )
         blocks += blocks_x * blocks_y
         shared_bytes = max(shared_bytes, _tile_rows(down, out_height) * TILE_WIDTH * components * 4)
     if shared_bytes > SHARED_LIMIT_BYTES:
-        raise Unsupported(f"{width}x{height} to {layout.surfaces[0]}: the ratio is too steep for the GPU's scaler")
-    return ScalePlan(layout, planes, constants.joined(), blocks, shared_bytes)
+        raise Unsupported(f"{width}x{height} to {surfaces[0]}: the ratio is too steep for the GPU's scaler")
+    return ScalePlan(planes, constants.joined(), blocks, shared_bytes)
 
 
 def _tile_rows(down: Taps, height: int) -> int:

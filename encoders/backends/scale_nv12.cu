@@ -1,8 +1,8 @@
-// One launch scales one NV12 or P016 picture to 8-bit NV12 in every rendition's size.
+// One launch scales one picture (NV12, P016 or planar 4:2:0) to one or several sizes, 8-bit NV12 or planar 4:2:0.
 //
 // Polyphase filtering as swscale does it: per tile of 32 x 8 output pixels, first the rows that the tile needs, filtered
 // across into shared memory, then the columns of those. Taps and first source positions come from the host (scale.py).
-// A block finds its plane in `planes` by its number; the planes of all renditions lie behind each other in one grid.
+// A block finds its plane in `planes` by its number; the planes of all sizes lie behind each other in one grid.
 //
 // The same text compiles as C++ with __device__ and __forceinline__ defined as nothing: the tests run it on a CPU.
 //
@@ -19,7 +19,8 @@ struct Plane {
   u64 offset;                                    // of the plane in the output, bytes
   int pitch, width, height;                      // of the output; width in samples of one component
   int taps_x, taps_y;
-  int components;                                // 1: luma, 2: interleaved chroma
+  int components;                                // 1: luma, 2: both chroma components
+  int step, second;                              // from one sample to the next; from U to V, in samples
   int first_block, blocks_x;
 };
 
@@ -46,9 +47,16 @@ __device__ __forceinline__ u8 to_byte(float value, int deep, int column, int row
   return (u8)(rounded < 0.0f ? 0.0f : (rounded > 255.0f ? 255.0f : rounded));
 }
 
+// Where the source's samples of a plane lie: rows `pitch` bytes apart; `step` and `second` as in Plane.
+struct Source {
+  const u8* rows;
+  long long pitch;
+  int step, second, deep;
+};
+
 // Filter across all source rows that tile (bx, by) needs; thread `t` of `threads` takes every threads-th sample.
-__device__ __forceinline__ void filter_rows(const Plane& plane, const u8* source, long long source_pitch, int deep, int bx,
-                                            int by, int t, int threads, float* tile) {
+__device__ __forceinline__ void filter_rows(const Plane& plane, const Source& source, int bx, int by, int t, int threads,
+                                            float* tile) {
   const int* starts_x = (const int*)plane.starts_x;
   const int* starts_y = (const int*)plane.starts_y;
   const int top = by * TILE_HEIGHT;
@@ -58,18 +66,19 @@ __device__ __forceinline__ void filter_rows(const Plane& plane, const u8* source
   for (int at = t; at < rows * TILE_WIDTH; at += threads) {
     const int x = bx * TILE_WIDTH + at % TILE_WIDTH;
     if (x >= plane.width) continue;
-    const u8* row = source + (long long)(first_row + at / TILE_WIDTH) * source_pitch;
+    const u8* row = source.rows + (long long)(first_row + at / TILE_WIDTH) * source.pitch;
     const float* weights = (const float*)plane.weights_x + (long long)x * plane.taps_x;
     const int start = starts_x[x];
     if (plane.components == 1) {
       float sum = 0.0f;
-      for (int i = 0; i < plane.taps_x; i++) sum += weights[i] * read_sample(row, start + i, deep);
+      for (int i = 0; i < plane.taps_x; i++) sum += weights[i] * read_sample(row, start + i, source.deep);
       tile[at] = sum;
     } else {
       float u = 0.0f, v = 0.0f;
       for (int i = 0; i < plane.taps_x; i++) {
-        u += weights[i] * read_sample(row, 2 * (start + i), deep);
-        v += weights[i] * read_sample(row, 2 * (start + i) + 1, deep);
+        const int sample = source.step * (start + i);
+        u += weights[i] * read_sample(row, sample, source.deep);
+        v += weights[i] * read_sample(row, sample + source.second, source.deep);
       }
       tile[2 * at] = u;
       tile[2 * at + 1] = v;
@@ -77,7 +86,7 @@ __device__ __forceinline__ void filter_rows(const Plane& plane, const u8* source
   }
 }
 
-// Filter down what filter_rows left, and write one output sample (or chroma pair).
+// Filter down what filter_rows left, and write one output sample (or both chroma samples).
 __device__ __forceinline__ void filter_columns(const Plane& plane, u8* output, int deep, int bx, int by, int t,
                                                const float* tile) {
   const int x = bx * TILE_WIDTH + t % TILE_WIDTH;
@@ -86,11 +95,11 @@ __device__ __forceinline__ void filter_columns(const Plane& plane, u8* output, i
   const int* starts_y = (const int*)plane.starts_y;
   const float* weights = (const float*)plane.weights_y + (long long)y * plane.taps_y;
   const int first = starts_y[y] - starts_y[by * TILE_HEIGHT];
-  u8* row = output + plane.offset + (long long)y * plane.pitch;
+  u8* target = output + plane.offset + (long long)y * plane.pitch + (long long)x * plane.step;
   if (plane.components == 1) {
     float sum = 0.0f;
     for (int i = 0; i < plane.taps_y; i++) sum += weights[i] * tile[(first + i) * TILE_WIDTH + t % TILE_WIDTH];
-    row[x] = to_byte(sum, deep, x, y);
+    target[0] = to_byte(sum, deep, x, y);
   } else {
     float u = 0.0f, v = 0.0f;
     for (int i = 0; i < plane.taps_y; i++) {
@@ -98,15 +107,15 @@ __device__ __forceinline__ void filter_columns(const Plane& plane, u8* output, i
       u += weights[i] * tile[at];
       v += weights[i] * tile[at + 1];
     }
-    row[2 * x] = to_byte(u, deep, x, y);
-    row[2 * x + 1] = to_byte(v, deep, x + 3, y);
+    target[0] = to_byte(u, deep, x, y);
+    target[plane.second] = to_byte(v, deep, x + 3, y);
   }
 }
 
 #ifdef __CUDACC__
 extern "C" __global__ void __launch_bounds__(TILE_WIDTH* TILE_HEIGHT)
     scale_ladder(const Plane* __restrict__ planes, int plane_count, u64 luma, u64 chroma, int luma_pitch, int chroma_pitch,
-                 int deep, u64 output) {
+                 int chroma_step, int chroma_second, int deep, u64 output) {
   extern __shared__ float tile[];
   __shared__ int chosen;
   if (threadIdx.x == 0) {
@@ -118,8 +127,10 @@ extern "C" __global__ void __launch_bounds__(TILE_WIDTH* TILE_HEIGHT)
   const Plane plane = planes[chosen];
   const int block = (int)blockIdx.x - plane.first_block;
   const int bx = block % plane.blocks_x, by = block / plane.blocks_x;
-  const u8* source = (const u8*)(plane.components == 1 ? luma : chroma);
-  filter_rows(plane, source, plane.components == 1 ? luma_pitch : chroma_pitch, deep, bx, by, threadIdx.x, blockDim.x, tile);
+  const bool is_luma = plane.components == 1;
+  const Source source = {(const u8*)(is_luma ? luma : chroma), is_luma ? luma_pitch : chroma_pitch, chroma_step,
+                         chroma_second, deep};
+  filter_rows(plane, source, bx, by, threadIdx.x, blockDim.x, tile);
   __syncthreads();
   filter_columns(plane, (u8*)output, deep, bx, by, threadIdx.x, tile);
 }

@@ -48,10 +48,12 @@ def test_compiles_for_every_architecture(tmp_path: Path) -> None:
         compiler(KERNEL_SOURCE, architecture, tmp_path)
 
 
-def scale(library: ctypes.CDLL, plan: ScalePlan, luma: Picture, chroma: Picture, deep: bool) -> Picture:
+def scale(
+    library: ctypes.CDLL, plan: ScalePlan, luma: Picture, chroma: Picture, deep: bool, size_bytes: int
+) -> Picture:
     """Run a plan on the CPU; returns the whole slot."""
     table = plan.table(plan.constants.ctypes.data)
-    output = np.zeros(plan.layout.size_bytes, np.uint8)
+    output = np.zeros(size_bytes, np.uint8)
     library.scale_ladder_on_host(
         ctypes.c_void_p(table.ctypes.data),
         ctypes.c_int(plan.planes.size),
@@ -59,6 +61,8 @@ def scale(library: ctypes.CDLL, plan: ScalePlan, luma: Picture, chroma: Picture,
         ctypes.c_uint64(chroma.ctypes.data),
         ctypes.c_int(luma.strides[0]),
         ctypes.c_int(chroma.strides[0]),
+        ctypes.c_int(2),
+        ctypes.c_int(1),
         ctypes.c_int(deep),
         ctypes.c_uint64(output.ctypes.data),
         ctypes.c_int(plan.blocks),
@@ -119,35 +123,38 @@ RUNGS_1080 = [(426, 240), (640, 360), (854, 480), (1280, 720)]
 
 
 @pytest.mark.parametrize(
-    ("source", "rungs", "pixel_format"),
+    ("source", "rungs", "pixel_format", "planar"),
     [
-        ((1920, 1080), RUNGS_1080, "nv12"),
-        ((1920, 1080), RUNGS_1080, "p010le"),
-        ((853, 479), [(426, 240), (640, 360), (852, 478)], "nv12"),
-        ((1001, 563), [(334, 188), (250, 140)], "p010le"),
-        ((608, 1080), [(240, 426), (360, 640)], "nv12"),
-        ((640, 360), [(640, 360), (1280, 720)], "nv12"),
+        ((1920, 1080), RUNGS_1080, "nv12", False),
+        ((1920, 1080), RUNGS_1080, "p010le", False),
+        ((853, 479), [(426, 240), (640, 360), (852, 478)], "nv12", True),
+        ((1001, 563), [(334, 188), (250, 140)], "p010le", True),
+        ((608, 1080), [(240, 426), (360, 640)], "nv12", False),
+        ((640, 360), [(640, 360), (1280, 720)], "nv12", False),
     ],
 )
 def test_swscale_s_result_to_60_db(
-    on_host: ctypes.CDLL, source: tuple[int, int], rungs: list[tuple[int, int]], pixel_format: str
+    on_host: ctypes.CDLL, source: tuple[int, int], rungs: list[tuple[int, int]], pixel_format: str, planar: bool
 ) -> None:
     frame = VideoReformatter().reformat(natural_picture(*source, seed=7), format=pixel_format)
     luma, chroma = planes_of(frame)
-    plan = plan_scaling(*source, plan_slot(rungs))
+    layout = plan_slot(rungs, planar=planar)
+    plan = plan_scaling(*source, layout.surfaces)
 
-    slot = scale(on_host, plan, luma, chroma, deep=pixel_format != "nv12")
+    slot = scale(on_host, plan, luma, chroma, pixel_format != "nv12", layout.size_bytes)
 
-    for surface in plan.layout.surfaces:
+    for surface in layout.surfaces:
         reference = swscale(frame, surface.width, surface.height)
-        y, uv = planes_in(slot, surface)
-        for name, ours, wanted in zip("YUV", (y, uv[:, 0::2], uv[:, 1::2]), planes_of(reference), strict=True):
+        for name, ours, wanted in zip("YUV", planes_in(slot, surface), planes_of(reference), strict=True):
             measured = psnr(ours, wanted[:, : ours.shape[1]])
             assert measured >= 60, f"{surface.width}x{surface.height} {name}"
 
 
-def planes_in(slot: Picture, surface: Surface) -> tuple[Picture, Picture]:
-    """Luma and interleaved chroma of one rendition."""
+def planes_in(slot: Picture, surface: Surface) -> list[Picture]:
+    """Y, U and V of one rendition."""
     y = slot[surface.offset : surface.chroma_offset].reshape(surface.height, surface.width)
-    uv = slot[surface.chroma_offset : surface.offset + surface.size_bytes].reshape(-1, surface.width)
-    return y, uv
+    chroma = slot[surface.chroma_offset : surface.offset + surface.size_bytes]
+    if surface.planar:
+        return [y, *chroma.reshape(2, surface.height // 2, surface.width // 2)]
+    uv = chroma.reshape(-1, surface.width)
+    return [y, uv[:, 0::2], uv[:, 1::2]]

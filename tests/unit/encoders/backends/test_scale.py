@@ -13,6 +13,7 @@ from encoders.backends.scale import (
     KERNEL_SOURCE,
     PLANE_DTYPE,
     Filter,
+    plan_cascade,
     plan_scaling,
     plan_slot,
     plan_taps,
@@ -56,7 +57,7 @@ def test_surfaces_do_not_overlap_and_are_aligned() -> None:
 
 
 def test_one_entry_per_rendition_and_plane_with_blocks_behind_each_other() -> None:
-    plan = plan_scaling(1920, 1080, plan_slot([(640, 360), (1280, 720)]))
+    plan = plan_scaling(1920, 1080, plan_slot([(640, 360), (1280, 720)]).surfaces)
 
     assert plan.planes["components"].tolist() == [1, 2, 1, 2]
     assert plan.planes["width"].tolist() == [640, 320, 1280, 640]
@@ -65,8 +66,25 @@ def test_one_entry_per_rendition_and_plane_with_blocks_behind_each_other() -> No
     assert plan.blocks == sum(blocks)
 
 
+def test_a_cascade_goes_from_the_source_down_the_ladder() -> None:
+    first, second = plan_cascade(1920, 1080, plan_slot([(320, 180), (1280, 720)]))
+
+    assert first.planes["width"].tolist() == [1280, 640]
+    assert second.planes["width"].tolist() == [320, 160]
+    assert second.planes["taps_x"][0] == plan_taps(1280, 320).count
+
+
+def test_planar_and_interleaved_chroma() -> None:
+    (planar,) = plan_slot([(64, 32)], planar=True).surfaces
+    (interleaved,) = plan_slot([(64, 32)]).surfaces
+
+    assert (planar.chroma_pitch, planar.chroma_step, planar.chroma_second) == (32, 1, 32 * 16)
+    assert (interleaved.chroma_pitch, interleaved.chroma_step, interleaved.chroma_second) == (64, 2, 1)
+    assert planar.size_bytes == interleaved.size_bytes == 64 * 32 * 3 // 2
+
+
 def test_the_table_holds_addresses() -> None:
-    plan = plan_scaling(64, 64, plan_slot([(32, 32)]))
+    plan = plan_scaling(64, 64, plan_slot([(32, 32)]).surfaces)
 
     table = plan.table(1 << 40).view(PLANE_DTYPE)
 
@@ -85,9 +103,9 @@ def test_the_table_s_layout_is_the_kernel_s() -> None:
     ]
 
     assert names == list(PLANE_DTYPE.names or ())
-    assert PLANE_DTYPE.itemsize == 5 * 8 + 8 * 4
+    assert PLANE_DTYPE.itemsize == 5 * 8 + 10 * 4
 
 
 def test_a_ratio_too_steep_for_shared_memory_is_refused() -> None:
     with pytest.raises(Unsupported, match="7680x4320"):
-        plan_scaling(7680, 4320, plan_slot([(426, 240)]))
+        plan_scaling(7680, 4320, plan_slot([(426, 240)]).surfaces)
