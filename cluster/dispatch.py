@@ -15,9 +15,11 @@ from typing import Any
 
 import structlog
 from prometheus_client import start_http_server
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from cluster.dispatcher import Dispatcher
-from cluster.doorbell import Doorbell
+from cluster.doorbell import JOBS, Doorbell
 from cluster.errors import ClusterUnavailable, DatabaseUnavailable
 from cluster.logs import configure_logging
 from cluster.metadata import jobs, leases
@@ -34,6 +36,7 @@ log = structlog.get_logger()
 
 LOST_LEADERSHIP = 3
 """Exit status of a dispatcher whose lease went to another: its supervisor starts it anew, as a standby."""
+EXPLAIN_PREFIX = "reelmill:explain:"
 EXPLAIN_TTL_S = 30
 """An explanation that is older than this says nothing about now."""
 
@@ -124,11 +127,18 @@ async def serve(settings: ClusterSettings) -> None:
     metrics = DispatcherMetrics()
     if settings.dispatcher_metrics_port:
         start_http_server(settings.dispatcher_metrics_port, addr=settings.metrics_host, registry=metrics.registry)
-    doorbell = Doorbell(settings.redis_url)
+    redis = Redis.from_url(settings.redis_url, decode_responses=True) if settings.redis_url else None
+    bell = Doorbell(redis, [JOBS]) if redis is not None else None
 
     async def publish(explanations: dict[str, Any]) -> None:
-        for job_id, value in explanations.items():
-            await doorbell.publish_value(f"reelmill:explain:{job_id}", json.dumps(value), EXPLAIN_TTL_S)
+        if redis is not None:
+            await _publish(redis, explanations)
+
+    async def wait(timeout_s: float) -> None:
+        if bell is None:
+            await asyncio.sleep(timeout_s)
+        else:
+            await bell.wait(timeout_s)
 
     dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish)
     stopping = asyncio.Event()
@@ -138,7 +148,7 @@ async def serve(settings: ClusterSettings) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             work = [
-                group.create_task(dispatcher.run(doorbell.wait_for_jobs)),
+                group.create_task(dispatcher.run(wait)),
                 group.create_task(keep_leading(settings, database, name, owner, token)),
             ]
             await stopping.wait()
@@ -149,8 +159,21 @@ async def serve(settings: ClusterSettings) -> None:
             await dispatcher.close()
             async with database.write() as session:
                 await leases.release(session, name, owner, token)
-        await doorbell.close()
+        if bell is not None and redis is not None:
+            await bell.close()
+            await redis.aclose()
         await database.close()
+
+
+async def _publish(redis: Redis, explanations: dict[str, Any]) -> None:
+    """Let gateways see why jobs wait. Without Redis they say what the database shows."""
+    try:
+        async with redis.pipeline(transaction=False) as pipeline:
+            for job_id, value in explanations.items():
+                pipeline.set(f"{EXPLAIN_PREFIX}{job_id}", json.dumps(value), ex=EXPLAIN_TTL_S)
+            await pipeline.execute()
+    except (RedisError, OSError) as error:
+        log.debug("explanations_not_published", error=str(error))
 
 
 def main() -> None:

@@ -25,13 +25,14 @@ import structlog
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
+from cluster.metadata.migrate import migrate
+from cluster.processes import become_subreaper, descendants, die_with_parent, end_descendants, reap_adopted
 from cluster.ray_node import RayNode, ray_environment
-from cluster.redis_server import RedisServer
+from cluster.redis_server import EmbeddedValkey
 from cluster.settings import ClusterSettings
 from encoders.errors import FarmError, Fault
 from gateway.farm_folder import FarmFolder
 from gateway.free_port import choose_port
-from gateway.processes import become_subreaper, descendants, die_with_parent, end_descendants, reap_adopted
 from gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -120,7 +121,7 @@ class Farm:
         self.url = ""
         self._fixed_port = fixed_port
         self._tell = tell
-        self._redis: RedisServer | None = None
+        self._redis: EmbeddedValkey | None = None
         self._ray: RayNode | None = None
         self._children: list[Child] = []
         self._environment: dict[str, str] = {}
@@ -152,15 +153,17 @@ class Farm:
             raise
 
     def _start(self) -> None:
+        migrate(self.cluster.effective_database_url)
         self._environment = self._settled_environment()
         if not self.cluster.redis_url:
-            self._redis = RedisServer(self.cluster.root)
-            self._environment["REELMILL_REDIS_URL"] = self._redis.start()
+            self._redis = EmbeddedValkey(self.cluster.root / "valkey")
+            self._redis.start()
+            self._environment["REELMILL_REDIS_URL"] = self._redis.url
         if self.gateway is not None:
             self._begin(Child("gateway", "gateway.serve", self.folder))
         if not self.cluster.ray_address:
             self._tell("starting Ray")
-            self._ray = RayNode(self.cluster.root, self.cluster.slots_per_node)
+            self._ray = RayNode(self.cluster.root, self.cluster.slots_per_node, dashboard=False)
             self._environment["REELMILL_RAY_ADDRESS"] = self._ray.start()
         self._begin(Child("dispatcher", "cluster.dispatch", self.folder))
         if self.gateway is not None:
@@ -174,6 +177,8 @@ class Farm:
         environment = {**os.environ, **as_environment(self.cluster)}
         environment["REELMILL_DATA_DIR"] = str(self.cluster.root)
         environment["PYTHONUNBUFFERED"] = "1"
+        # A restarted dispatcher is the same one, so it takes its own leadership over instead of waiting for its end.
+        environment.setdefault("REELMILL_DISPATCHER_NAME", "embedded")
         if not self.cluster.ray_address:
             environment |= ray_environment(self.cluster.root)
         if self.gateway is not None:
