@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from cluster.errors import ClusterUnavailable
+from cluster.processes import die_with_parent
 
 START_TIMEOUT_S = 90.0
 """A head node starts in 6 to 9 s on two idle cores; a busy or cold machine takes several times that."""
@@ -107,6 +108,8 @@ class RayNode:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # Told to end, `ray start --block` ends all that it started: nothing outlives a killed supervisor.
+                preexec_fn=die_with_parent(),
                 env={**os.environ, **ray_environment(self.data_dir)},
             )
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -8,11 +8,14 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import redis
 
 from cluster.settings import ClusterSettings
 from encoders.errors import FarmError
@@ -199,14 +202,18 @@ def _confinement() -> Iterator[Finding]:
 
 
 def _redis(settings: ClusterSettings) -> Finding:
-    from cluster.redis_server import find_server
+    from cluster.redis_server import EmbeddedValkey
 
     if settings.redis_url:
         return Finding(subject="redis", verdict=Verdict.YES, detail="REELMILL_REDIS_URL names one; none is started")
     try:
-        return Finding(subject="redis", verdict=Verdict.YES, detail=str(find_server()))
+        with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as valkey:
+            client = redis.Redis.from_url(valkey.url)
+            version = client.info("server").get("valkey_version", "")
+            client.close()
     except FarmError as error:
         return Finding(subject="redis", verdict=Verdict.FATAL, detail=error.detail)
+    return Finding(subject="redis", verdict=Verdict.YES, detail=f"Valkey {version} from a wheel, started and asked")
 
 
 def _ray(settings: ClusterSettings) -> Finding:

@@ -128,6 +128,7 @@ class Farm:
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
         self._guard = threading.RLock()
+        self._written: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -214,8 +215,8 @@ class Farm:
         """Supervised processes by name: valkey, ray, gateway, dispatcher. Those of workers are below `ray`."""
         with self._guard:
             found = {child.name: child.process.pid for child in self._children if child.process is not None}
-            if self._redis is not None and self._redis.pid is not None:
-                found["valkey"] = self._redis.pid
+            if self._valkey is not None and (pid := self._valkey.pid) is not None:
+                found["valkey"] = pid
             if self._ray is not None and self._ray.process is not None:
                 found["ray"] = self._ray.process.pid
             return found
@@ -230,6 +231,7 @@ class Farm:
                 for child in self._children:
                     self._watch_child(child)
                 reap_adopted(set(self.pids().values()))
+                self._write_state()
 
     def _watch_child(self, child: Child) -> None:
         if not child.died:
@@ -245,7 +247,6 @@ class Farm:
         elif now >= child.due_at:
             child.due_at = 0.0
             child.start(self._environment)
-            self._write_state()
 
     def _watch_ray(self) -> None:
         if self._ray is None or self._ray.process is None or self._ray.process.poll() is None:
@@ -263,10 +264,13 @@ class Farm:
         for child in self._children:
             if child.name == "dispatcher" and child.process is not None:
                 child.process.terminate()
-        self._write_state()
 
     def _write_state(self) -> None:
-        self.folder.write_state({"url": self.url, "pid": os.getpid(), "pids": self.pids()})
+        """Say in `farm.json` what runs, when that has changed."""
+        state = {"url": self.url, "pid": os.getpid(), "pids": self.pids()}
+        if state != self._written:
+            self.folder.write_state(state)
+            self._written = state
 
     def wait(self) -> None:
         """Block until another thread or a signal handler calls `stop` or raises here."""
@@ -291,8 +295,8 @@ class Farm:
                 self._watcher.join()
             if self._ray is not None:
                 self._ray.stop()
-            if self._redis is not None:
-                self._redis.stop()
+            if self._valkey is not None:
+                self._valkey.stop()
             killed = end_descendants(STOP_PATIENCE_S)
             if killed:
                 log.warning("processes_killed", count=killed)

@@ -16,7 +16,7 @@ CLI = [sys.executable, "-m", "gateway.cli"]
 
 WATCHER = """
 import json, os, signal, subprocess, sys, time
-from gateway.processes import become_subreaper, descendants, end_descendants
+from cluster.processes import become_subreaper, descendants, end_descendants
 become_subreaper()
 child = subprocess.Popen(sys.argv[2:])
 signal.signal(signal.SIGINT, lambda *_: child.send_signal(signal.SIGINT))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.processes import process_table
+from cluster.processes import process_table
 
 
 def run_script(script: str) -> str:
@@ -42,7 +42,7 @@ def test_every_descendant_is_ended_and_reaped() -> None:
     marker = f"mark-{uuid.uuid4().hex}"
     output = run_script(f"""
         import os, subprocess, sys, time
-        from gateway.processes import become_subreaper, descendants, end_descendants, process_table
+        from cluster.processes import become_subreaper, descendants, end_descendants, process_table
         become_subreaper()
         deaf = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); time.sleep(99)"
         subprocess.Popen(["sh", "-c", "sleep 99 {marker} & setsid sleep 98 & exit 0"], stderr=subprocess.DEVNULL).wait()
@@ -65,7 +65,7 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed() -> None:
         [
             sys.executable,
             "-c",
-            "import subprocess, sys, time; from gateway.processes import die_with_parent;"
+            "import subprocess, sys, time; from cluster.processes import die_with_parent;"
             "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)', sys.argv[1] + 'x'],"
             " preexec_fn=die_with_parent()); print(flush=True); time.sleep(99)",
             marker,
@@ -87,7 +87,7 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed() -> None:
 def test_adopted_orphans_are_reaped_and_known_children_left_alone() -> None:
     output = run_script("""
         import os, subprocess, time
-        from gateway.processes import become_subreaper, process_table, reap_adopted
+        from cluster.processes import become_subreaper, process_table, reap_adopted
         become_subreaper()
         ours = subprocess.Popen(["true"])
         subprocess.Popen(["sh", "-c", "true & sleep 0.01 & exit 0"]).wait()
