@@ -253,7 +253,7 @@ def _video_track(
     if rate is not None:
         end = first + max(1, round(frames / rate / time_base))
     else:
-        end = int(times[-1]) + max(1, _last_step(table, times))
+        end = int(times[-1]) + _typical_step(table, times)
     if len(sample.sizes) > 1:
         warnings.append("The picture's size changes within the file; everything is scaled to the first size.")
     if sample.errors:
@@ -276,18 +276,16 @@ def _video_track(
         end_pts=end,
         frame_rate=rate,
         average_rate=frames / ((end - first) * time_base) if rate is None else rate,
+        typical_rate=1 / (_typical_step(table, times) * time_base) if rate is None else None,
         frames=frames,
         keyframe_pts=tuple(starts.tolist()) or (first,),
     )
 
 
-def _last_step(table: Packets, times: Ticks) -> int:
-    """How long the last frame of a track of variable rate is shown: a typical step, which is what players give it."""
-    step = round(timeline.step_ticks(times))
-    if step:
-        return step
+def _typical_step(table: Packets, times: Ticks) -> int:
+    """Ticks between neighbouring frames of a track of variable rate, which is also how long its last one is shown."""
     known = table.duration[table.duration > 0]
-    return int(np.median(known)) if len(known) else 1
+    return max(1, round(timeline.step_ticks(times)) or (int(np.median(known)) if len(known) else 1))
 
 
 def _sane_sar(stream: VideoStream) -> Fraction:
