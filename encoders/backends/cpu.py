@@ -45,7 +45,7 @@ class CpuBackend:
         with FrameReader(request.source, request.video, request.threads) as reader:
             last: VideoFrame | None = None
             pictures: list[VideoFrame] = []
-            for number, frame in _on_grid(request, clock, reader):
+            for number, frame in read_on_grid(request, clock, reader):
                 if frame is not last:
                     last, pictures = frame, painter.paint(frame)
                 if request.tap is not None:
@@ -74,7 +74,7 @@ def capability() -> Capability:
     )
 
 
-def _on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> Iterator[tuple[int, VideoFrame]]:
+def read_on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> Iterator[tuple[int, VideoFrame]]:
     """The segment's output frames; from the start of the file where nothing decodes from the key frame on."""
     video, segment = request.video, request.segment
     margin = FIELD_MARGIN_FRAMES if video.interlaced else 0

@@ -61,7 +61,7 @@ class FrameReader:
             NotAVideo, ForbiddenFormat, Damaged, ResourceExceeded: as `open_source`, or a frame wants too much memory.
         """
         shown: int | None = None
-        for frame in self._decode(self._packets(from_pts)):
+        for frame in self._decode(self.packets(from_pts)):
             if frame.pts is None or (shown is not None and frame.pts <= shown):
                 continue
             shown = frame.pts
@@ -78,8 +78,11 @@ class FrameReader:
         stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
         return stream
 
-    def _packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
-        """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly."""
+    def packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
+        """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly.
+
+        For decoders other than FFmpeg's; `frames` uses it too, so take one or the other.
+        """
         for target in _further_back(self._video.keyframe_pts, from_pts):
             stream = self._open()
             assert self._container is not None

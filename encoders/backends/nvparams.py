@@ -9,6 +9,8 @@ Standard library only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -171,6 +173,23 @@ def encoder_kwargs(spec: EncoderSpec) -> dict[str, str | int]:
     if spec.speed is not Speed.FAST:
         kwargs["aq"] = SPATIAL_AQ
     return check_kwargs(kwargs)
+
+
+def settings_digest(preset: str, b_frames: int) -> str:
+    """Eight hex digits over everything that is the same for all renditions of a preset; goes into the encoder's id."""
+    sample = EncoderSpec(
+        codec=NvCodec.H264,
+        width=2,
+        height=2,
+        fps=Fraction(1),
+        gop_frames=1,
+        cq=1,
+        maxrate_bps=1000,
+        bufsize_bits=1000,
+        speed=speed_of(preset),
+        b_frames=b_frames,
+    )
+    return hashlib.sha256(json.dumps(encoder_kwargs(sample), sort_keys=True).encode()).hexdigest()[:8]
 
 
 _INT = re.compile(r"\d+")
