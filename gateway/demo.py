@@ -14,8 +14,6 @@ from pathlib import Path
 
 import httpx
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cluster.metadata.database import Database
 from cluster.settings import ClusterSettings
@@ -146,7 +144,7 @@ class Demo:
         assets = published.assets
         self.out.print(rendition_table(_renditions(cluster, published)))
         self.out.print(step_table(report, self.steps))
-        addresses = Table("", "", title="where it is", title_justify="left", box=None, show_header=False)
+        self.out.print("where it is", style="italic")
         for name, url in (
             ("HLS", assets.hls),
             ("DASH", assets.dash),
@@ -156,8 +154,7 @@ class Demo:
             ("storyboard", assets.storyboard),
         ):
             if url:
-                addresses.add_row(name, escape(url))
-        self.out.print(addresses, soft_wrap=True)
+                self.out.print(f" {name:<11} {url}", soft_wrap=True, markup=False)
         if not self.stay:
             self.console.print(HOW_TO_PLAY, soft_wrap=True)
 

@@ -121,7 +121,7 @@ class Farm:
         self.url = ""
         self._fixed_port = fixed_port
         self._tell = tell
-        self._redis: EmbeddedValkey | None = None
+        self._valkey: EmbeddedValkey | None = None
         self._ray: RayNode | None = None
         self._children: list[Child] = []
         self._environment: dict[str, str] = {}
@@ -157,9 +157,9 @@ class Farm:
         migrate(self.cluster.effective_database_url)
         self._environment = self._settled_environment()
         if not self.cluster.redis_url:
-            self._redis = EmbeddedValkey(self.cluster.root / "valkey")
-            self._redis.start()
-            self._environment["REELMILL_REDIS_URL"] = self._redis.url
+            self._valkey = EmbeddedValkey(self.cluster.root / "valkey")
+            self._valkey.start()
+            self._environment["REELMILL_REDIS_URL"] = self._valkey.url
         if self.gateway is not None:
             self._begin(Child("gateway", "gateway.serve", self.folder))
         if not self.cluster.ray_address:
@@ -297,10 +297,10 @@ class Farm:
                 self._ray.stop()
             if self._valkey is not None:
                 self._valkey.stop()
+        finally:
             killed = end_descendants(STOP_PATIENCE_S)
             if killed:
                 log.warning("processes_killed", count=killed)
-        finally:
             self.folder.release()
             calm()
 

@@ -43,16 +43,16 @@ def watching(console: Console, quiet: bool) -> Iterator[Tell]:
 
 
 def rendition_table(renditions: Iterable[RenditionSummary]) -> Table:
-    """One row a rendition."""
-    table = Table("rendition", "size", "frames/s", "codecs", title="what was made", title_justify="left", box=None)
+    """One row a rendition, from small to large."""
+    table = Table("rendition", "size", "fps", "codec", title="what was made", title_justify="left", box=None)
     for heading in ("average", "peak", "bytes"):
         table.add_column(heading, justify="right")
-    for each in renditions:
+    for each in sorted(renditions, key=lambda each: each.average_bps):
         table.add_row(
             each.name,
             each.resolution,
-            each.frame_rate,
-            each.codecs,
+            f"{float(each.frame_rate):g}" if each.frame_rate else "",
+            each.codecs.partition(",")[0],
             f"{each.average_bps / 1000:.0f} kb/s",
             f"{each.peak_bps / 1000:.0f} kb/s",
             f"{each.size_bytes:,}",

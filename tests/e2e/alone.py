@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,8 @@ class Alone:
         """Everything that the command has said so far."""
         return self._out.read_text() + self._err.read_text()
 
-    def wait_for(self, sign: Callable[[str], bool], timeout_s: float = 90.0) -> None:
+    def wait_for(self, sign: Callable[[str], bool], timeout_s: float = 180.0) -> None:
         """Wait until what it has said fits; fails when it ends before, or takes too long."""
-        import time
-
         deadline = time.monotonic() + timeout_s
         while not sign(self.said()):
             assert self.watcher.poll() is None, self.said()
@@ -75,7 +74,7 @@ class Alone:
         """Send the command a signal."""
         self.watcher.send_signal(number)
 
-    def wait(self, timeout_s: float = 180.0) -> Ended:
+    def wait(self, timeout_s: float = 300.0) -> Ended:
         """Wait for its end."""
         self.watcher.wait(timeout_s)
         report = json.loads(self._report.read_text())

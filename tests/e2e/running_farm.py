@@ -44,7 +44,7 @@ class RunningFarm:
         return [line["record"] for line in lines if line["task"].startswith(f"{job_id}/segment/")]
 
 
-def wait_until(happened: Callable[[], bool], timeout_s: float = 90.0) -> None:
+def wait_until(happened: Callable[[], bool], timeout_s: float = 180.0) -> None:
     """Fail when it does not happen in time."""
     deadline = time.monotonic() + timeout_s
     while not happened():
