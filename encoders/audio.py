@@ -12,6 +12,7 @@ the first 21 ms fade in.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ CODEC = "mp4a.40.2"
 FRAME_SAMPLES = 1024
 """Samples per AAC-LC frame. Source: ISO/IEC 14496-3, 4.5.2.1.1."""
 CHANNELS = 2
+HEARD_FIRST_S = 2
+"""Sound that is heard before the encoder is set up: when it passes full scale, both sides are coded apart, since
+FFmpeg's joint coding takes more than a decibel off such sound (measured: 1.0 to 1.3 dB; other sound loses nothing)."""
 MEDIA_SEGMENT_S = Fraction(4)
 """Length of the media segments of an asset without picture."""
 
@@ -97,9 +101,11 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
         measured, track.gain = gain_for(track, settings.loudness_lufs)
     folder = out / rendition.name
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = _Encoder(rate, settings.bitrate_bps)
+    blocks = track.blocks()
+    head = _first(blocks, HEARD_FIRST_S * rate)
+    encoder = _Encoder(rate, settings.bitrate_bps, joint=not track.clipped_blocks)
     cutter = _Cutter(folder, samples, boundaries(plan.grid, rate))
-    for packet_at, data in encoder.packets(track.blocks()):
+    for packet_at, data in encoder.packets(itertools.chain(head, blocks)):
         cutter.add(packet_at, data)
     media = cutter.finish()
     size_bytes = sum(segment.size_bytes for segment in media)
@@ -125,6 +131,14 @@ def boundaries(grid: Grid | None, sample_rate: int) -> Fraction:
     return grid.media_segment_frames / grid.fps * sample_rate
 
 
+def _first(blocks: Iterator[Samples], samples: int) -> list[Samples]:
+    """The first blocks, so many samples of them or what there is."""
+    head: list[Samples] = []
+    while sum(block.shape[1] for block in head) < samples and (block := next(blocks, None)) is not None:
+        head.append(block)
+    return head
+
+
 def _warnings(track: Soundtrack, rendition: AudioRendition) -> tuple[str, ...]:
     name, found = rendition.name, []
     if track.errors:
@@ -140,7 +154,7 @@ def _warnings(track: Soundtrack, rendition: AudioRendition) -> tuple[str, ...]:
 class _Encoder:
     """FFmpeg's AAC encoder; packets come with the position of their first sample."""
 
-    def __init__(self, sample_rate: int, bitrate_bps: int) -> None:
+    def __init__(self, sample_rate: int, bitrate_bps: int, *, joint: bool) -> None:
         context = av.CodecContext.create("aac", "w")
         assert isinstance(context, av.AudioCodecContext)
         context.sample_rate = sample_rate
@@ -148,6 +162,7 @@ class _Encoder:
         context.format = "fltp"
         context.bit_rate = bitrate_bps
         context.time_base = Fraction(1, sample_rate)
+        context.options = {} if joint else {"aac_ms": "0"}
         self._context = context
         self._rate = sample_rate
 

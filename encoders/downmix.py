@@ -15,6 +15,9 @@ HALF = 2**-0.5
 CEILING = 10 ** (-1 / 20)
 """Where the limiter puts peaks that pass full scale: -1 dB leaves room for what a lossy codec adds.
 Source: EBU R 128, maximum true peak level."""
+CLIP = 0.95
+"""Where sound that passes full scale by itself is cut off: just below the level from which FFmpeg's AAC encoder turns
+whole frames down. Source: FFmpeg, libavcodec/aacenc.h, CLIP_AVOIDANCE_FACTOR."""
 WEIGHTS: dict[str, tuple[float, float]] = {
     "FL": (1.0, 0.0),
     "FR": (0.0, 1.0),
@@ -66,6 +69,11 @@ def stereo_matrix(channels: Sequence[str]) -> Samples:
     if any(name not in WEIGHTS for name in names) or len(set(names)) < len(names):
         names = USUAL_ORDER.get(len(names), ("FL", "FR", *("LFE" for _ in names[2:])))
     return np.array([WEIGHTS[name] for name in names], np.float32).T
+
+
+def clipped(block: Samples) -> Samples:
+    """A block whose source itself passes full scale, cut off as players would; any other block as it is."""
+    return np.clip(block, -CLIP, CLIP) if block.size and np.abs(block).max() > 1.0 else block
 
 
 class Limiter:

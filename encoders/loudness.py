@@ -37,7 +37,7 @@ def measure(track: Soundtrack) -> float | None:
     meter = _Meter(track.sample_rate)
     for block in track.blocks():
         meter.add(block)
-    track.errors, track.decoded_samples = 0, 0
+    track.errors, track.decoded_samples, track.clipped_blocks = 0, 0, 0
     track.gaps.clear()
     track.overlaps.clear()
     return meter.integrated_lufs()

@@ -22,7 +22,7 @@ import av.error
 import numpy as np
 
 from encoders.demux import open_source, read_packets
-from encoders.downmix import Limiter, Samples, stereo_matrix
+from encoders.downmix import Limiter, Samples, clipped, stereo_matrix
 from encoders.errors import Damaged
 
 GAP_S = 0.015
@@ -54,7 +54,9 @@ class Soundtrack:
         sample_rate: of what is returned, Hz.
         gain: factor applied to everything, before the limiter.
         errors: packets that did not decode.
-        odd: sentences about gaps that were filled and overlaps that were cut.
+        decoded_samples: of the source, at its own rate.
+        clipped_blocks: blocks in which the source itself passes full scale.
+        gaps, overlaps: where silence was put in and where sound was dropped, on the asset's clock.
     """
 
     source: Path
@@ -65,8 +67,10 @@ class Soundtrack:
     gain: float = 1.0
     errors: int = 0
     decoded_samples: int = 0
+    clipped_blocks: int = 0
     gaps: list[Fraction] = field(default_factory=list)
     overlaps: list[Fraction] = field(default_factory=list)
+    _mixed: bool = False
 
     def blocks(self) -> Iterator[Samples]:
         """The signal, 2 x n at a time, n > 0; `samples` in all.
@@ -78,7 +82,14 @@ class Soundtrack:
         left = self.samples
         for block in self._placed():
             left -= block.shape[1]
-            ready = limiter.push(block * np.float32(self.gain) if self.gain != 1.0 else block)
+            # What is above full scale in the source itself is heard cut off; what is added here is turned down.
+            if self.gain > 1.0 or self._mixed:
+                ready = limiter.push(block * np.float32(self.gain))
+            else:
+                own = block * np.float32(self.gain)
+                kept = clipped(own)
+                self.clipped_blocks += kept is not own
+                ready = limiter.push(kept)
             if ready.shape[1]:
                 yield ready
         rest = limiter.flush()
@@ -126,6 +137,7 @@ class Soundtrack:
             if run is not None and offset is not None and abs(offset) > GAP_S:
                 (self.gaps if offset > 0 else self.overlaps).append(at_s - self.origin_s)
             run = _Run(at_s, frame, self.sample_rate)
+            self._mixed |= len(frame.layout.channels) > 2
             tape.place(round((at_s - self.origin_s) * self.sample_rate))
             offset = None
         tape.write(run.convert(frame, offset))

@@ -118,6 +118,14 @@ def test_surround_is_mixed_down_without_clipping(tmp_path: Path) -> None:
     assert rms(second[0] - second[1]) < 0.02
 
 
+def test_a_stereo_source_above_full_scale_keeps_its_level(tmp_path: Path) -> None:
+    sound = noise(2, level=1.0) * 2
+    heard = np.clip(sound, -1, 1)
+    source = write_sound(tmp_path / "loud.mkv", sound, codec="pcm_f32le")
+    _, mine = decode_rendition(tmp_path / "audio", encode(source, sound_plan(Fraction(2)), tmp_path))
+    assert rms(mine[:, 4096:90_000]) == pytest.approx(rms(heard[:, 4096:90_000]), rel=0.08)
+
+
 def test_media_segments_are_cut_at_the_picture_s_boundaries(tmp_path: Path) -> None:
     source = write_sound(tmp_path / "source.mkv", noise(5))
     grid = Grid(fps=Fraction(30_000, 1001), frames=150, origin_s=Fraction(0), gop_frames=30, media_segment_frames=60)
