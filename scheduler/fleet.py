@@ -14,7 +14,6 @@ from scheduler.outcomes import (
     remember_lost,
     rescue_pinned,
     retest,
-    stop_watched,
 )
 
 BLAMELESS = frozenset({"node_lost", "drained", "stopped", "hung"})
@@ -88,15 +87,14 @@ def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
         ledger.call_at(ledger.now + ledger.settings.device_return_s, _stop_expecting, device)
     ledger.shape.changed()
     ledger.offer(worker)
+    orphans = [attempt for attempt in worker.attempts if not attempt.stopping]
     for attempt in list(worker.attempts):
-        begun = attempt.begun_at is not None
-        stopping = attempt.stopping
-        ledger.vacate(attempt, ledger.now - attempt.begun_at if attempt.begun_at is not None else 0.0)
-        if stopping:
-            continue
-        if reason in BLAMELESS or not begun:
+        ledger.vacate(attempt, 0.0 if attempt.begun_at is None else ledger.now - attempt.begun_at)
+    blamed = [attempt for attempt in orphans if attempt.begun_at is not None and reason not in BLAMELESS]
+    for attempt in orphans:
+        if attempt not in blamed:
             hand_over(ledger, attempt)
-            continue
+    for attempt in blamed:
         remember_lost(attempt.task, attempt)
         failure = Failure(
             code="worker_lost",
@@ -123,7 +121,7 @@ def _hand_over_late(ledger: Ledger, worker: Worker) -> None:
             max(ledger.now, attempt.begun_at + attempt.estimate.p95_s) >= worker.drain_at
         )
         if late and not attempt.stopping:
-            stop_watched(ledger, attempt)
+            ledger.stop(attempt)
             hand_over(ledger, attempt)
 
 

@@ -16,7 +16,7 @@ from encoders.errors import Failure
 from scheduler.cost import CostModel, Estimate
 from scheduler.fairness import FairQueue, JobLeaf
 from scheduler.health import Device
-from scheduler.instructions import Alert, Instruction, SaveJob, SaveTask, StopTask
+from scheduler.instructions import Alert, Instruction, ReplaceWorker, SaveJob, SaveTask, StopTask
 from scheduler.jobs import GpuPolicy, JobState, TaskKind, TaskSpec, TaskState, Tier, WorkerSpec
 from scheduler.placement import Shape, SlotPool
 from scheduler.requirements import RequirementIndex, permitted_backends, requirement_of
@@ -301,13 +301,24 @@ class Ledger:
             self.spare.add(worker.spec, worker, worker.device)
 
     def stop(self, attempt: Attempt) -> None:
-        """Tells an attempt to stop. Its place stays taken until its worker reports; its task does not count on it."""
+        """Tells an attempt to stop; its task does not count on it any more.
+
+        Its place stays taken until its worker reports; a worker that does not do so in time is replaced.
+        """
         attempt.stopping = True
         self.drop_in_flight(attempt)
         self.offer(attempt.worker)
-        self.out.append(
-            StopTask(task_id=attempt.task.spec.task_id, attempt=attempt.number, worker_id=attempt.worker.spec.worker_id)
-        )
+        task_id, worker_id = attempt.task.spec.task_id, attempt.worker.spec.worker_id
+        self.out.append(StopTask(task_id=task_id, attempt=attempt.number, worker_id=worker_id))
+        self.call_at(self.now + self.settings.stop_grace_s, Ledger._force_out, attempt)
+
+    def _force_out(self, attempt: Attempt) -> None:
+        """A stopped attempt still holds its place: its worker hangs and must be replaced."""
+        task_id = attempt.task.spec.task_id
+        if self.attempts.get((task_id, attempt.number)) is attempt:
+            worker_id = attempt.worker.spec.worker_id
+            self.out.append(ReplaceWorker(worker_id=worker_id, reason=f"did not stop task {task_id}"))
+            self.call_at(self.now + 2 * self.settings.stop_grace_s, Ledger._force_out, attempt)
 
     def drop_in_flight(self, attempt: Attempt) -> None:
         """The task counts on the attempt no longer."""

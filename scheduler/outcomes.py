@@ -5,7 +5,7 @@ from __future__ import annotations
 from encoders.errors import Failure, Fault
 from scheduler.events import TaskDone, TaskFailed
 from scheduler.health import Circuit, Device
-from scheduler.instructions import CheckDevice, ReplaceWorker
+from scheduler.instructions import CheckDevice
 from scheduler.intake import finish, finish_if_complete, pin
 from scheduler.jobs import TaskKind, TaskState
 from scheduler.ledger import Attempt, Job, Ledger, Task
@@ -59,10 +59,10 @@ def give_up(ledger: Ledger, attempt: Attempt, failure: Failure, *, fast: bool = 
     task = attempt.task
     task.failure = failure
     task.deaths += died
-    if failure.fault is Fault.DEVICE and failure.code not in ledger.settings.busy_codes:
+    blames_device = failure.fault is Fault.DEVICE and failure.code not in ledger.settings.busy_codes
+    if blames_device:
         task.device_failures += 1
         task.failed_devices |= {attempt.worker.device.device_id}
-        _blame(ledger, attempt.worker.device, task.job, fast)
     elif failure.fault in (Fault.INFRASTRUCTURE, Fault.DEVICE):
         task.infrastructure_failures += 1
     history = History(
@@ -75,11 +75,14 @@ def give_up(ledger: Ledger, attempt: Attempt, failure: Failure, *, fast: bool = 
     chance = chance_of(settings.seed, task.spec.task_id, attempt.number)
     decision = next_step(failure, history, settings, chance)
     if task.in_flight and failure.fault not in HOPELESS:
-        return
-    if decision.step is Step.DEAD:
+        pass  # its twin goes on
+    elif decision.step is Step.DEAD:
         _die(ledger, task, failure)
     else:
         _try_again(ledger, attempt, decision)
+    # Last, since it may take the device out, which moves other jobs' tasks.
+    if blames_device:
+        _blame(ledger, attempt.worker.device, task.job, fast)
 
 
 def hand_over(ledger: Ledger, attempt: Attempt) -> None:
@@ -99,20 +102,10 @@ def time_out(ledger: Ledger, attempt: Attempt) -> None:
     if attempt.stopping or ledger.attempts.get((attempt.task.spec.task_id, attempt.number)) is not attempt:
         return
     ledger.stop(attempt)
-    ledger.call_at(ledger.now + ledger.settings.stop_grace_s, force_out, attempt)
     attempt.task.timeouts += 1
     remember_lost(attempt.task, attempt)
     detail = f"no result within {attempt.timeout_s:.0f} s on {attempt.worker.spec.worker_id}"
     give_up(ledger, attempt, Failure(code="task_timeout", fault=Fault.DEVICE, detail=detail))
-
-
-def force_out(ledger: Ledger, attempt: Attempt) -> None:
-    """A stopped attempt still holds its place: its worker hangs and must be replaced."""
-    if ledger.attempts.get((attempt.task.spec.task_id, attempt.number)) is not attempt:
-        return
-    worker_id = attempt.worker.spec.worker_id
-    ledger.out.append(ReplaceWorker(worker_id=worker_id, reason=f"did not stop task {attempt.task.spec.task_id}"))
-    ledger.call_at(ledger.now + 2 * ledger.settings.stop_grace_s, force_out, attempt)
 
 
 def remember_lost(task: Task, attempt: Attempt) -> None:
@@ -162,7 +155,7 @@ def _late_result(ledger: Ledger, event: TaskDone) -> None:
 def _succeed(ledger: Ledger, task: Task) -> None:
     job = task.job
     for other in task.in_flight:
-        stop_watched(ledger, other)
+        ledger.stop(other)
     if task.bit:
         ledger.withdraw(task)
     task.lost = None
@@ -176,12 +169,6 @@ def _succeed(ledger: Ledger, task: Task) -> None:
             ledger.move_task(dependent, TaskEvent.NEEDS_MET, save=False)
             ledger.enqueue(dependent)
     finish_if_complete(ledger, job)
-
-
-def stop_watched(ledger: Ledger, attempt: Attempt) -> None:
-    """Stops an attempt, and replaces its worker if that does not end it."""
-    ledger.stop(attempt)
-    ledger.call_at(ledger.now + ledger.settings.stop_grace_s, force_out, attempt)
 
 
 def _try_again(ledger: Ledger, attempt: Attempt, decision: Decision) -> None:
@@ -207,7 +194,7 @@ def _due(ledger: Ledger, task: Task) -> None:
 
 def _die(ledger: Ledger, task: Task, failure: Failure) -> None:
     for other in task.in_flight:
-        stop_watched(ledger, other)
+        ledger.stop(other)
     ledger.move_task(task, TaskEvent.DIED)
     if failure.fault not in HOPELESS:
         name = "poison_task" if task.confined else "task_dead"
@@ -281,7 +268,7 @@ def switch_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
         elif task.state is TaskState.RUNNING:
             for attempt in task.in_flight:
                 attempt.void = True
-                stop_watched(ledger, attempt)
+                ledger.stop(attempt)
             ledger.move_task(task, TaskEvent.HANDED_OVER)
             ledger.enqueue(task)
         elif task.state is TaskState.READY:
