@@ -6,13 +6,14 @@ Nothing is encoded again but the stills and a few seconds of preview. Local path
 The folder of an asset, `media` and `out` together:
     master.m3u8, manifest.mpd                       entry points
     <rendition>/init.mp4, <number>.m4s              media, in `media`; all else goes to `out`
-    <rendition>/index.m3u8, iframes.m3u8
+    <rendition>/index.m3u8, iframes.m3u8, and captions.vtt of text
     mp4/<rendition>.mp4, thumbnail.jpg, preview.mp4, storyboard.vtt, storyboard/sprite-<n>.jpg
     chapters.vtt, asset.json
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -33,13 +34,16 @@ from encoders.asset import (
 )
 from encoders.audio import AudioResult
 from encoders.chapters import ChapterMark, chapters_vtt, place_chapters
-from encoders.hls import Sound
+from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
-from encoders.plan import Plan
+from encoders.plan import Plan, TextRendition
 from encoders.progressive import write_progressive
 from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
+from encoders.subtitles import TextResult
 from encoders.tracks import Track, read_track, target_duration_s
+
+CAPTIONS = "captions.vtt"
 
 
 class HasWarnings(Protocol):
@@ -58,6 +62,7 @@ def package_asset(
     audio: Sequence[AudioResult],
     media: Path,
     out: Path,
+    texts: Sequence[TextResult] = (),
 ) -> AssetManifest:
     """Make an asset of finished renditions.
 
@@ -66,17 +71,18 @@ def package_asset(
         audio: results of all sound renditions.
         media: folder with a folder for each rendition (init.mp4, 00001.m4s and on); only read.
         out: folder that gets everything else; made when absent, files of an earlier attempt are written over.
+        texts: results of the text renditions; those without a cue are left out.
 
     Raises:
         VerificationFailed: media segments are missing or not what the farm writes. `out` may hold files of the attempt.
     """
-    return _Packager(plan, info, media, out).run(segments, audio)
+    return _Packager(plan, info, media, out, texts).run(segments, audio)
 
 
 class _Packager:
     """One run of packaging; collects the files it writes."""
 
-    def __init__(self, plan: Plan, info: MediaInfo, media: Path, out: Path) -> None:
+    def __init__(self, plan: Plan, info: MediaInfo, media: Path, out: Path, texts: Sequence[TextResult]) -> None:
         self._plan = plan
         self._media = media
         self._out = out
@@ -91,6 +97,9 @@ class _Packager:
             )
             for each in plan.audio
         ]
+        planned = {each.name: each for each in plan.text}
+        self._texts = [(planned[text.name], text) for text in texts if text.cues and text.name in planned]
+        self._text_warnings = [warning for text in texts for warning in text.warnings]
         tracks = [*self._pictures, *(sound.track for sound in self._sounds)]
         self._duration_s = max(track.duration_s for track in tracks)
         self._target_s = target_duration_s(tracks)
@@ -100,13 +109,14 @@ class _Packager:
     def run(self, segments: Sequence[HasWarnings], audio: Sequence[AudioResult]) -> AssetManifest:
         """Write everything; the entry points after what they name, `asset.json` last."""
         self._write_renditions()
+        self._write_texts()
         if self._plan.grid is not None:
             self._write_mp4s()
             self._write_stills()
         if self._chapters:
             self._text("chapters.vtt", "CHAPTERS", chapters_vtt(self._chapters))
         self._write_entry_points()
-        warnings = _all_warnings(segments, audio)
+        warnings = _all_warnings(segments, audio, self._text_warnings)
         self._write_report(warnings)
         return AssetManifest(files=tuple(self._files), duration_s=self._duration_s, warnings=warnings)
 
@@ -121,6 +131,12 @@ class _Packager:
         for sound in self._sounds:
             name = f"{sound.track.name}/index.m3u8"
             self._text(name, "PLAYLIST", hls.media_playlist(sound.track, self._target_s))
+
+    def _write_texts(self) -> None:
+        for rendition, text in self._texts:
+            self._text(f"{rendition.name}/{CAPTIONS}", "SUBTITLES", text.vtt)
+            playlist = hls.text_playlist([(CAPTIONS, self._duration_s)], math.ceil(self._duration_s))
+            self._text(f"{rendition.name}/index.m3u8", "PLAYLIST", playlist)
 
     def _write_mp4s(self) -> None:
         sound = next((each for each in self._sounds if each.default), None)
@@ -163,7 +179,17 @@ class _Packager:
         duration_s, target_s = self._duration_s, self._target_s
         mpd = dash.manifest(self._pictures, self._sounds, self._fps, duration_s, target_s)
         self._text("manifest.mpd", "DASH", mpd, *size, peak)
-        master = hls.multivariant_playlist(self._pictures, self._sounds, (), self._fps, target_s)
+        texts = [
+            Text(
+                name=rendition.name,
+                label=rendition.label,
+                language=rendition.language,
+                default=rendition.default,
+                forced=rendition.forced,
+            )
+            for rendition, _ in self._texts
+        ]
+        master = hls.multivariant_playlist(self._pictures, self._sounds, texts, self._fps, target_s)
         self._text("master.m3u8", "HLS", master, *size, peak)
 
     def _write_report(self, warnings: tuple[str, ...]) -> None:
@@ -178,6 +204,7 @@ class _Packager:
             renditions=(
                 *(self._picture_report(track) for track in self._pictures),
                 *(self._sound_report(sound) for sound in self._sounds),
+                *(self._text_report(rendition, text) for rendition, text in self._texts),
             ),
             chapters=tuple(_chapter_report(mark) for mark in self._chapters),
             files=tuple(self._files),
@@ -221,6 +248,23 @@ class _Packager:
             default=sound.default,
         )
 
+    def _text_report(self, rendition: TextRendition, text: TextResult) -> RenditionReport:
+        size_bytes = len(text.vtt.encode())
+        rate = math.ceil(size_bytes * 8 / self._duration_s)
+        return RenditionReport(
+            name=rendition.name,
+            kind="text",
+            codec="wvtt",
+            duration_s=float(self._duration_s),
+            media_segments=1,
+            size_bytes=size_bytes,
+            average_bps=rate,
+            peak_bps=rate,
+            language=rendition.language,
+            label=rendition.label,
+            default=rendition.default,
+        )
+
     def _path(self, relative: str) -> Path:
         path = self._out / relative
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +295,9 @@ def _chapter_report(mark: ChapterMark) -> ChapterReport:
     return ChapterReport(start_s=float(mark.start_s), end_s=float(mark.end_s), title=mark.title)
 
 
-def _all_warnings(segments: Sequence[HasWarnings], audio: Sequence[AudioResult]) -> tuple[str, ...]:
+def _all_warnings(
+    segments: Sequence[HasWarnings], audio: Sequence[AudioResult], others: Sequence[str]
+) -> tuple[str, ...]:
     """Each sentence once, in the order of the segments."""
-    found = [warning for result in [*segments, *audio] for warning in result.warnings]
+    found = [warning for result in [*segments, *audio] for warning in result.warnings] + list(others)
     return tuple(dict.fromkeys(found))

@@ -23,7 +23,8 @@ from encoders.boxes import find_box, find_boxes, iter_boxes
 from encoders.errors import VerificationFailed
 from encoders.media import Chapter
 from encoders.package import package_asset
-from encoders.plan import Plan
+from encoders.plan import Plan, TextRendition
+from encoders.subtitles import TextResult
 from encoders.tracks import read_track
 from encoders.verify_asset import verify_asset
 
@@ -194,6 +195,24 @@ def test_several_sound_tracks_are_all_there(tmp_path: Path) -> None:
     assert (asset.out / "manifest.mpd").read_text().count('contentType="audio"') == 3
     with av.open(str(asset.out / "mp4/90p.mp4")) as container:
         assert len(container.streams.audio) == 1
+
+
+def test_text_renditions_are_a_group_of_their_own(asset: Asset, tmp_path: Path) -> None:
+    text = TextRendition(name="text", stream=2, language="sv", label="Svenska", default=False, forced=False)
+    plan = replace(asset.plan, text=(text, replace(text, name="text-2", label="Empty")))
+    texts = [
+        TextResult(name="text", vtt="WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHej\n", cues=1),
+        TextResult(name="text-2", vtt="WEBVTT\n", cues=0, warnings=("text-2: odd",)),
+    ]
+    manifest = package_asset(plan, asset.info, [], [], asset.media, tmp_path, texts)
+    verify_asset(plan, manifest, asset.media, tmp_path)
+    assert (tmp_path / "text/captions.vtt").read_text() == texts[0].vtt
+    assert "#EXTINF:4.671333,\ncaptions.vtt\n" in (tmp_path / "text/index.m3u8").read_text()
+    master = (tmp_path / "master.m3u8").read_text()
+    assert master.count("TYPE=SUBTITLES") == 1
+    assert master.count('SUBTITLES="text"') == 2
+    assert manifest.warnings == ("text-2: odd",)
+    assert not (tmp_path / "text-2").exists()
 
 
 def test_an_asset_larger_than_32_bits_gets_wide_offsets(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:

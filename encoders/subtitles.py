@@ -1,0 +1,134 @@
+"""Text tracks of a source as WebVTT: one file for each rendition, on the asset's clock.
+
+Whatever the source's format (SubRip, SSA/ASS, mov_text, WebVTT), FFmpeg decodes it to a dialogue line, of which the
+plain text is kept: no styling, no positions, no markup, so nothing of it can do more in a player than be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.subtitle import AssSubtitle, SubtitleSet
+
+from encoders.demux import open_source, read_packets
+from encoders.plan import Plan, TextRendition
+from encoders.vtt import Cue, document, escaped
+
+MOST_CUES = 20_000
+"""Of one track; a three-hour film has about two thousand."""
+MOST_SIGNS = 1000
+"""Of one cue: ten lines on a screen hold fewer."""
+UNTIMED_S = Fraction(4)
+"""How long text without an end stays, unless the next one comes before."""
+LONGEST_S = Fraction(30)
+"""No text stays longer: an end so far away is a broken one."""
+
+_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
+_OVERRIDE = re.compile(r"\{\\[^}]*\}")
+_MARKUP = re.compile(r"</?(?:[a-zA-Z][^<>]{0,100}|\d[\d:.]*)>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextResult:
+    """One text rendition.
+
+    Attributes:
+        name: of the rendition.
+        vtt: the whole WebVTT file.
+        cues: how many it holds; a rendition without any is not published.
+        warnings: what was left out.
+    """
+
+    name: str
+    vtt: str
+    cues: int
+    warnings: tuple[str, ...] = ()
+
+
+def encode_text(source: Path, plan: Plan) -> tuple[TextResult, ...]:
+    """Read all text tracks that a plan names, in one pass over the source.
+
+    Args:
+        source: local path, opened in this process: run this confined.
+
+    Returns:
+        a result for each, in the plan's order; tracks that do not decode have no cues.
+    """
+    tracks = {rendition.stream: _Track(rendition) for rendition in plan.text}
+    if tracks:
+        with open_source(source) as container:
+            streams = [container.streams[index] for index in tracks]
+            for packet in read_packets(container, streams):
+                tracks[packet.stream.index].add(packet)
+    return tuple(track.result(plan.origin_s, plan.duration_s) for track in tracks.values())
+
+
+def plain_text(dialogue: str) -> str:
+    """What is read of a dialogue line: no overrides, drawings or markup; line breaks as they are meant."""
+    text = _OVERRIDE.sub("", _DRAWING.sub("", dialogue))
+    text = text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
+    return _MARKUP.sub("", text)[:MOST_SIGNS]
+
+
+@dataclass
+class _Track:
+    """One text track while it is read; times on the source's clock."""
+
+    rendition: TextRendition
+    lines: list[tuple[Fraction, Fraction | None, str]] = field(default_factory=list)
+    errors: int = 0
+    dropped: int = 0
+
+    def add(self, packet: Packet[Stream]) -> None:
+        """Decode a packet and keep its text."""
+        if packet.pts is None:
+            self.errors += 1
+            return
+        if len(self.lines) >= MOST_CUES:
+            self.dropped += 1
+            return
+        start_s = packet.pts * packet.time_base
+        end_s = start_s + packet.duration * packet.time_base if packet.duration else None
+        try:
+            text = "\n".join(_dialogues(packet))
+        except (av.error.FFmpegError, ValueError):
+            self.errors += 1
+            return
+        # A packet without text takes away what is shown; it is kept for the end that it gives to the one before.
+        self.lines.append((start_s, end_s, text))
+
+    def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
+        """The rendition, on the asset's clock."""
+        cues = [cue for cue in self._cues(origin_s, duration_s) if escaped(cue.text)]
+        name, warnings = self.rendition.name, []
+        if self.errors:
+            warnings.append(f"{name}: {self.errors} entries of the source's text did not decode and are left out")
+        if self.dropped:
+            warnings.append(f"{name}: the source's text has more than {MOST_CUES} entries; the rest is left out")
+        return TextResult(name=name, vtt=document(cues), cues=len(cues), warnings=tuple(warnings))
+
+    def _cues(self, origin_s: Fraction, duration_s: Fraction) -> Iterator[Cue]:
+        self.lines.sort(key=lambda line: line[0])
+        for index, (start_s, end_s, text) in enumerate(self.lines):
+            if end_s is None:
+                following = self.lines[index + 1][0] if index + 1 < len(self.lines) else start_s + UNTIMED_S
+                end_s = min(following, start_s + UNTIMED_S)
+            shown_s = max(Fraction(0), start_s - origin_s)
+            gone_s = min(duration_s, end_s - origin_s, start_s - origin_s + LONGEST_S)
+            if gone_s > shown_s:
+                yield Cue(start_s=shown_s, end_s=gone_s, text=text)
+
+
+def _dialogues(packet: Packet[Stream]) -> Iterator[str]:
+    for subtitle in packet.decode():
+        for rect in subtitle if isinstance(subtitle, SubtitleSet) else (subtitle,):
+            if isinstance(rect, AssSubtitle):
+                yield plain_text(bytes(rect.dialogue).decode("utf-8", errors="replace"))

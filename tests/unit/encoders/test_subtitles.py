@@ -1,0 +1,102 @@
+"""Text tracks become WebVTT on the asset's clock, and nothing but text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from sound_clips import sound_plan
+
+from encoders.plan import Plan, TextRendition
+from encoders.subtitles import encode_text, plain_text
+from encoders.vtt import Cue, document, escaped, timestamp
+
+SRT = """1
+00:00:01,000 --> 00:00:02,500
+<i>Hello</i> & <script>alert(1)</script>
+second line
+
+2
+00:00:04,000 --> 00:00:09,000
+{\\an8}Fran\u00e7ais \u4f60\u597d --> 1 < 2
+
+3
+00:00:11,000 --> 00:00:12,000
+after the end
+"""
+
+
+def text_plan(duration_s: int = 10, origin_s: Fraction = Fraction(0), streams: tuple[int, ...] = (0,)) -> Plan:
+    text = tuple(
+        TextRendition(name=f"text-{n}", stream=n, language="en", label="English", default=False, forced=False)
+        for n in streams
+    )
+    return replace(sound_plan(Fraction(duration_s), origin_s=origin_s), text=text)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A Matroska file with one SubRip track."""
+    (tmp_path / "in.srt").write_text(SRT, encoding="utf-8")
+    path = tmp_path / "text.mkv"
+    with av.open(str(tmp_path / "in.srt")) as source, av.open(str(path), "w") as out:
+        track = out.add_stream_from_template(source.streams.subtitles[0])
+        for packet in source.demux(subtitles=0):
+            if packet.size:
+                packet.stream = track
+                out.mux(packet)
+    return path
+
+
+def test_cues_keep_their_times_and_lose_their_markup(clip: Path) -> None:
+    (result,) = encode_text(clip, text_plan())
+    assert result.vtt == (
+        "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; alert(1)\nsecond line\n\n"
+        "00:00:04.000 --> 00:00:09.000\nFran\u00e7ais \u4f60\u597d --&gt; 1 &lt; 2\n"
+    )
+    assert (result.cues, result.warnings) == (2, ())
+
+
+def test_times_are_on_the_asset_s_clock(clip: Path) -> None:
+    (result,) = encode_text(clip, text_plan(5, Fraction(3, 2)))
+    assert "00:00:00.000 --> 00:00:01.000\nHello" in result.vtt
+    assert "00:00:02.500 --> 00:00:05.000\nFran" in result.vtt
+
+
+def test_a_plan_without_text_opens_nothing(tmp_path: Path) -> None:
+    assert encode_text(tmp_path / "absent.mkv", text_plan(streams=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "text"),
+    [
+        ("plain", "plain"),
+        (r"one\Ntwo\nthree\hfour", "one\ntwo\nthree four"),
+        (r"{\i1}slanted{\i0} {\pos(1,2)}placed", "slanted placed"),
+        (r"{\p1}m 0 0 l 100 0 100 100{\p0}after", "after"),
+        ("<b>bold</b> <font color=red>red</font> <00:01.000>timed", "bold red timed"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("{not an override}", "{not an override}"),
+        ("x" * 5000, "x" * 1000),
+    ],
+)
+def test_dialogue_becomes_plain_text(dialogue: str, text: str) -> None:
+    assert plain_text(dialogue) == text
+
+
+def test_a_document_has_no_empty_cues_and_no_blank_lines_in_them() -> None:
+    cues = [
+        Cue(start_s=Fraction(0), end_s=Fraction(1), text="a\n\n\x00b\r\n"),
+        Cue(start_s=Fraction(1), end_s=Fraction(1), text="no time"),
+        Cue(start_s=Fraction(2), end_s=Fraction(3), text=" \n "),
+    ]
+    assert document(cues, "X: y") == "WEBVTT\nX: y\n\n00:00:00.000 --> 00:00:01.000\na\nb\n"
+    assert escaped("-->") == "--&gt;"
+
+
+def test_timestamps_have_hours_and_milliseconds() -> None:
+    assert timestamp(Fraction(37_234_567, 10_000)) == "01:02:03.457"
+    assert timestamp(Fraction(0)) == "00:00:00.000"
