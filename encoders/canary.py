@@ -69,9 +69,9 @@ def encode_canary(backend: str, folder: Path) -> str:
 
 
 def _picture(index: int) -> npt.NDArray[np.uint8]:
-    """Luma of one frame: a gradient that drifts, and blocks that say which frame it is."""
+    """Luma of one frame: waves that drift, and blocks that say which frame it is."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    luma = ((x + y + 3 * index) % 200 + 28).astype(np.uint8)
+    luma = (128 + 90 * np.sin((x + 2 * y + 6 * index) / 30)).astype(np.uint8)
     for bit in range(6):
         luma[8:24, 16 + 24 * bit : 32 + 24 * bit] = 220 if index >> bit & 1 else 30
     return luma
@@ -118,7 +118,7 @@ def _worst_psnr(path: Path, pictures: list[npt.NDArray[np.uint8]]) -> float:
     worst, count = np.inf, 0
     with av.open(str(path)) as container:
         for frame, wanted in zip(container.decode(video=0), pictures, strict=False):
-            luma = frame.to_ndarray(format="gray")[:HEIGHT, :WIDTH]
+            luma = frame.to_ndarray(format="yuv420p")[:HEIGHT, :WIDTH]
             error = float(np.mean((luma.astype(np.float64) - wanted) ** 2))
             worst = min(worst, 10 * np.log10(255**2 / max(error, 1e-3)))
             count += 1
