@@ -261,6 +261,15 @@ class Client:
         """Ask a job to stop."""
         return self._post(f"/v1/jobs/{job_id}/cancel", None, schemas.CancelResponse)
 
+    def reach(self) -> None:
+        """Find out quickly whether anybody answers at the farm's address.
+
+        Raises:
+            FarmUnreachable: nobody does.
+        """
+        quick = PatientHttp(self._api, Backoff(tries=3, first_s=0.2))
+        quick.send(lambda: self._api.build_request("GET", "/healthz"))
+
     def me(self) -> schemas.MeResponse:
         """Who the token speaks for."""
         return self._get("/v1/me", schemas.MeResponse)

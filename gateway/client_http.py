@@ -63,12 +63,14 @@ class ApiProblem(FarmError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """How often and how patiently something is tried again: exponential, with full jitter.
+    """How often and how patiently something is tried again: exponential, with jitter of a half.
+
+    The defaults go on for 25 to 50 s: a gateway that was killed on a busy machine is back by then.
 
     Source: AWS Architecture Blog, "Exponential Backoff And Jitter".
     """
 
-    tries: int = 7
+    tries: int = 9
     first_s: float = 0.3
     longest_s: float = 15.0
 

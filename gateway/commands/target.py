@@ -36,7 +36,7 @@ def open_client(url: str | None, token: str | None) -> Client:
     """A client of the farm that was named or that runs here.
 
     Raises:
-        FarmUnreachable: none was named and none runs here.
+        FarmUnreachable: none was named and none runs here, or nobody answers there.
         NoToken: one was named, but no token for it.
     """
     from cluster.settings import ClusterSettings
@@ -51,7 +51,13 @@ def open_client(url: str | None, token: str | None) -> Client:
         token = token or _own_token()
     if not token:
         raise NoToken("give --token or set REELMILL_TOKEN; who runs the farm makes one with `./reelmill token`")
-    return Client(url, token, book=UploadBook.of_user())
+    client = Client(url, token, book=UploadBook.of_user())
+    try:
+        client.reach()
+    except FarmError:
+        client.close()
+        raise
+    return client
 
 
 def _own_token() -> str:
