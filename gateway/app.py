@@ -56,7 +56,13 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
             await ports.database.close()
 
     app = FastAPI(
-        title="Reelmill", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="Reelmill",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.ports = ports
     app.state.secret = ports.secret

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,15 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from cluster import layout
+from cluster.metadata import jobs, videos
+from cluster.metadata.lifecycle import VideoTrigger
 from cluster.settings import ClusterSettings
 from gateway.app import create_app
 from gateway.auth import mint_token
 from gateway.ports import Ports
 from gateway.settings import GatewaySettings
+from scheduler.jobs import JobState
 
 BASE = "http://farm.test"
 PART_BYTES = 5 << 20
@@ -39,6 +43,28 @@ class Gateway:
         """Headers of a user."""
         return {"Authorization": f"Bearer {mint_token(self.ports.secret, subject, tier, 600)}"}
 
+    async def raw_status(self, path: str) -> int:
+        """Status of a GET whose path arrives exactly so: clients resolve dots before they send."""
+        sent: list[int] = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                sent.append(message["status"])
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = {
+            "type": "http",
+            "asgi": {"spec_version": "2.4"},
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+        }
+        await self.app(scope | {"headers": [], "scheme": "http", "server": ("farm.test", 80)}, receive, send)
+        return sent[0]
+
     async def call(
         self, method: str, path: str, body: Any = None, *, who: str = "ann", tier: str = "paid", **headers: str
     ) -> httpx.Response:
@@ -46,10 +72,12 @@ class Gateway:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.request(method, path, json=body, headers=self.bearer(who, tier) | named)
 
-    async def initiate(self, size_bytes: int, *, who: str = "ann", **more: Any) -> dict[str, Any]:
+    async def initiate(self, size_bytes: int, *, who: str = "ann", tier: str = "paid", **more: Any) -> dict[str, Any]:
         """A started upload of so many bytes."""
         body = {"title": "A clip", "filename": "clip.mp4", "content_type": "video/mp4", "file_size_bytes": size_bytes}
-        answer = await self.call("POST", "/v1/uploads/initiate", body | {"part_size_bytes": PART_BYTES} | more, who=who)
+        answer = await self.call(
+            "POST", "/v1/uploads/initiate", body | {"part_size_bytes": PART_BYTES} | more, who=who, tier=tier
+        )
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
@@ -62,9 +90,9 @@ class Gateway:
         assert sent.status_code == 200, sent.text
         return sent.headers["etag"]
 
-    async def upload(self, data: bytes, *, who: str = "ann", **more: Any) -> dict[str, Any]:
+    async def upload(self, data: bytes, *, who: str = "ann", tier: str = "paid", **more: Any) -> dict[str, Any]:
         """A whole upload; the answer of `complete`."""
-        begun = await self.initiate(len(data), who=who, **more)
+        begun = await self.initiate(len(data), who=who, tier=tier, **more)
         size = begun["part_size_bytes"]
         parts = [
             {
@@ -73,7 +101,8 @@ class Gateway:
             }
             for n in range(begun["part_count"])
         ]
-        done = await self.call("POST", f"/v1/uploads/{begun['upload_id']}/complete", {"parts": parts}, who=who)
+        path = f"/v1/uploads/{begun['upload_id']}/complete"
+        done = await self.call("POST", path, {"parts": parts}, who=who, tier=tier)
         assert done.status_code == 200, done.text
         return dict(done.json()) | {"upload_id": begun["upload_id"]}
 
@@ -92,3 +121,41 @@ def content(size_bytes: int, seed: str = "clip") -> bytes:
     """Bytes that differ everywhere, the same in each run."""
     block = hashlib.shake_256(seed.encode()).digest(1 << 16)
     return (block * (size_bytes // len(block) + 1))[:size_bytes]
+
+
+async def play_dispatcher(farm: Gateway, job_id: str, files: dict[str, tuple[str, bytes]]) -> str:
+    """Do what a dispatcher and its workers do to a queued job: claim it, store files (path -> kind, bytes), finish it.
+
+    Returns:
+        The asset's folder, a key prefix.
+    """
+    now = farm.ports.clock()
+    async with farm.ports.database.write() as session:
+        claimed = {job.id: job for job in await jobs.claim_jobs(session, "test", now, 60, 100)}
+        job = claimed[job_id]
+        await videos.set_video_status(session, job.video_id, VideoTrigger.PROCESSING_STARTED, now)
+    prefix = f"assets/{job.video_id}/{'ab' * 16}/"
+    assets = []
+    for path, (kind, data) in files.items():
+        farm.ports.store.put_bytes(prefix + path, data, layout.content_type(path))
+        assets.append(
+            videos.NewAsset(kind=kind, key=prefix + path, content_type=layout.content_type(path), bytes=len(data))
+        )
+    async with farm.ports.database.write() as session:
+        await videos.add_assets(session, job.video_id, job_id, assets)
+        await videos.set_video_status(session, job.video_id, VideoTrigger.FINISHED, now, asset_prefix=prefix)
+        await jobs.set_progress(session, job_id, job.attempt, {"720p": 1.0, "240p": 1.0})
+        assert await jobs.finish_job(session, job_id, job.attempt, JobState.COMPLETED, None, now)
+    return prefix
+
+
+async def reject(farm: Gateway, job_id: str, trigger: VideoTrigger, code: str, detail: str) -> None:
+    """Do what a dispatcher does when the source cannot be processed."""
+    now = farm.ports.clock()
+    async with farm.ports.database.write() as session:
+        claimed = {job.id: job for job in await jobs.claim_jobs(session, "test", now, 60, 100)}
+        job = claimed[job_id]
+        failure = {"code": code, "fault": "input", "detail": detail, "evidence": {"stderr": "node-7: /secret/path"}}
+        fields = {"status_code": code, "status_detail": detail, "status_hint": "Trim it."}
+        await videos.settle_video(session, job.video_id, trigger, now, **fields)
+        assert await jobs.finish_job(session, job_id, job.attempt, JobState.FAILED, failure, now)

@@ -25,4 +25,4 @@ async def thumbnail_keys(session: AsyncSession, video_ids: Sequence[str]) -> dic
     rows = await session.execute(
         select(Asset.video_id, Asset.key).where(Asset.video_id.in_(list(video_ids)), Asset.kind == "THUMB")
     )
-    return dict(rows.tuples().all())
+    return {row.video_id: row.key for row in rows}
