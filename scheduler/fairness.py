@@ -5,10 +5,11 @@ Two disciplines, one per question:
 **Who is next, between tiers and between users** (`TierShare`, `User`): each member has a counter of the service it got,
 divided by its weight; the backlogged member with the smallest counter is next, and is charged the *predicted* cost at
 once; when a task ends, the difference to the *actual* cost is charged or given back. A member that comes back from
-idleness is lifted to the level's virtual time, the largest counter that was ever served: idleness earns nothing. One
-whose work no slot could run for a while may catch up `credit_s`, not more, lest it take the farm. This is the Virtual
-Token Counter (Source: Sheng et al., "Fairness in Serving Large Language Models", arXiv 2401.00588) with engine-seconds
-for tokens and charges that are predicted first and corrected later.
+idleness is lifted to the smallest counter of those with work, and at least to the largest that was ever served:
+idleness earns nothing, and newcomers, however many, do not overtake who waits. One whose work no slot could run for a
+while may catch up `credit_s`, not more, lest it take the farm. This is the Virtual Token Counter (Source: Sheng et al.,
+"Fairness in Serving Large Language Models", arXiv 2401.00588) with engine-seconds for tokens and charges that are
+predicted first and corrected later.
 
 **Which of a user's own jobs** (`User`): the one that would end first if all shared the user's service by weight. A job
 gets a finish tag F = v + R/w when it arrives: v is the user's virtual time, which moves by x/W when the user is
@@ -172,9 +173,14 @@ class User(_Member):
 
 
 class TierShare:
-    """A tier and its users: `key` counts its service per weight, `virtual` is the largest counter of a served user."""
+    """A tier and its users: `key` counts its service per weight.
 
-    __slots__ = ("key", "level", "mask", "served_s", "sweep_at", "tier", "users", "virtual", "weight", "work_s")
+    Attributes:
+        virtual: the largest counter that a user had when it was served.
+        last: the user that was served last.
+    """
+
+    __slots__ = ("key", "last", "level", "mask", "served_s", "sweep_at", "tier", "users", "virtual", "weight", "work_s")
 
     def __init__(self, tier: Tier, weight: float) -> None:
         self.key = 0.0
@@ -183,6 +189,7 @@ class TierShare:
         self.tier = tier
         self.level: _Level[User] = _Level()
         self.users: dict[str, User] = {}
+        self.last: User | None = None
         self.virtual = 0.0
         self.sweep_at = SWEEP_USERS
         self.served_s = 0.0
@@ -196,6 +203,7 @@ class FairQueue:
         self._credit = credit_s
         self._virtual = 0.0
         self.tiers = {tier: TierShare(tier, tier_weights[tier]) for tier in Tier}
+        self._last = self.tiers[Tier.FREE]
 
     def add(self, job_id: str, tier: Tier, user_id: str, *, weight: float = 1.0, total_s: float = 0.0) -> JobLeaf:
         """A job joins with `total_s` predicted engine-seconds; nothing of it may start yet."""
@@ -300,6 +308,8 @@ class FairQueue:
         assert leaf is not None
         tier.key = max(tier.key, self._virtual - self._credit / tier.weight)
         self._virtual = max(self._virtual, tier.key)
+        self._last = tier
+        tier.last = user
         if user.key < tier.virtual - self._credit:
             tier.level.rekey(user, tier.virtual - self._credit)
         tier.virtual = max(tier.virtual, user.key)
@@ -362,12 +372,14 @@ class FairQueue:
         if not user.level.activate(leaf, bit):
             return
         if not user.mask:
-            user.key = max(user.key, tier.virtual)
+            first = tier.level.first(tier.mask) or tier.last
+            user.key = max(user.key, tier.virtual, first.key if first is not None else 0.0)
             user.stamp = next(_stamps)
         if not tier.level.activate(user, bit):
             return
         if not tier.mask:
-            tier.key = max(tier.key, self._virtual)
+            first_tier = self._first_tier(self.mask()) or self._last
+            tier.key = max(tier.key, self._virtual, first_tier.key)
         tier.mask |= bit
 
     def _deactivate(self, leaf: JobLeaf, bit: int) -> None:
