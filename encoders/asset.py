@@ -27,7 +27,7 @@ class AssetFile:
     Attributes:
         path: relative to the asset's folder, with "/".
         kind: HLS and DASH (the entry points), PLAYLIST, MP4_<rendition without "p">, THUMB, PREVIEW, STORYBOARD,
-            STORYBOARD_VTT, SUBTITLES, CHAPTERS, ASSET_JSON.
+            STORYBOARD_VTT, SUBTITLES, CHAPTERS, ASSET_JSON; MEDIA for text in MP4.
         width, height: in pixels, of pictures and of what shows pictures.
         bandwidth_bps: mean rate of an MP4; the highest peak of the asset for the entry points.
     """

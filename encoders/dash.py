@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from encoders.hls import Sound
@@ -19,8 +20,23 @@ CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 """Its value is the number of channels. Source: ISO/IEC 23009-1, 5.8.5.4."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """A text rendition in MP4, with what a player shows of it."""
+
+    track: Track
+    label: str
+    language: str | None
+    forced: bool
+
+
 def manifest(
-    pictures: Sequence[Track], sounds: Sequence[Sound], fps: Fraction | None, duration_s: Fraction, target_s: int
+    pictures: Sequence[Track],
+    sounds: Sequence[Sound],
+    captions: Sequence[Caption],
+    fps: Fraction | None,
+    duration_s: Fraction,
+    target_s: int,
 ) -> str:
     """The MPD.
 
@@ -29,6 +45,7 @@ def manifest(
         duration_s: of the presentation: its longest track's.
         target_s: over which peaks are measured, as in HLS; also the buffer that a player fills before it starts.
     """
+    tracks = [*pictures, *(sound.track for sound in sounds), *(caption.track for caption in captions)]
     root = ET.Element(
         "MPD",
         {
@@ -37,7 +54,7 @@ def manifest(
             "profiles": PROFILES,
             "mediaPresentationDuration": _duration(duration_s),
             "minBufferTime": f"PT{target_s}S",
-            "maxSegmentDuration": _duration(max(track.longest_s for track in [*pictures, *(s.track for s in sounds)])),
+            "maxSegmentDuration": _duration(max(track.longest_s for track in tracks)),
         },
     )
     period = ET.SubElement(root, "Period", {"id": "0", "start": "PT0S"})
@@ -45,6 +62,8 @@ def manifest(
         _pictures(period, pictures, fps or Fraction(1), target_s)
     for number, sound in enumerate(sounds, 1):
         _sound(period, number, sound, target_s)
+    for number, caption in enumerate(captions, len(sounds) + 1):
+        _caption(period, number, caption)
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
@@ -100,6 +119,25 @@ def _sound(period: ET.Element, number: int, sound: Sound, target_s: int) -> None
     representation = ET.SubElement(group, "Representation", attributes)
     ET.SubElement(representation, "AudioChannelConfiguration", {"schemeIdUri": CHANNELS, "value": str(track.channels)})
     _segments(representation, track)
+
+
+def _caption(period: ET.Element, number: int, caption: Caption) -> None:
+    attributes = {
+        "id": str(number),
+        "contentType": "text",
+        "mimeType": "application/mp4",
+        "segmentAlignment": "true",
+        "startWithSAP": "1",
+        "lang": caption.language or "und",
+    }
+    group = ET.SubElement(period, "AdaptationSet", attributes)
+    ET.SubElement(group, "Label").text = caption.label
+    role = "forced-subtitle" if caption.forced else "subtitle"
+    ET.SubElement(group, "Role", {"schemeIdUri": ROLE, "value": role})
+    track = caption.track
+    longest_s = max(1, math.ceil(track.longest_s))
+    attributes = {"id": track.name, "bandwidth": str(track.peak_bps(longest_s)), "codecs": track.codec}
+    _segments(ET.SubElement(group, "Representation", attributes), track)
 
 
 def _segments(representation: ET.Element, track: Track) -> None:

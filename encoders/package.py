@@ -6,7 +6,7 @@ Nothing is encoded again but the stills and a few seconds of preview. Local path
 The folder of an asset, `media` and `out` together:
     master.m3u8, manifest.mpd                       entry points
     <rendition>/init.mp4, <number>.m4s              media, in `media`; all else goes to `out`
-    <rendition>/index.m3u8, iframes.m3u8, and captions.vtt of text
+    <rendition>/index.m3u8, iframes.m3u8; of text captions.vtt, init.mp4, <number>.m4s
     mp4/<rendition>.mp4, thumbnail.jpg, preview.mp4, storyboard.vtt, storyboard/sprite-<n>.jpg
     chapters.vtt, asset.json
 """
@@ -34,6 +34,7 @@ from encoders.asset import (
 )
 from encoders.audio import AudioResult
 from encoders.chapters import ChapterMark, chapters_vtt, place_chapters
+from encoders.dash import Caption
 from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
 from encoders.plan import Plan, TextRendition
@@ -42,6 +43,7 @@ from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
 from encoders.subtitles import TextResult
 from encoders.tracks import Track, read_track, target_duration_s
+from encoders.wvtt import write_text_track
 
 CAPTIONS = "captions.vtt"
 
@@ -87,6 +89,7 @@ class _Packager:
         self._media = media
         self._out = out
         self._files: list[AssetFile] = []
+        self._captions: list[Caption] = []
         self._pictures = [read_track(media / each.name, each.name) for each in plan.renditions]
         self._sounds = [
             Sound(
@@ -137,6 +140,12 @@ class _Packager:
             self._text(f"{rendition.name}/{CAPTIONS}", "SUBTITLES", text.vtt)
             playlist = hls.text_playlist([(CAPTIONS, self._duration_s)], math.ceil(self._duration_s))
             self._text(f"{rendition.name}/index.m3u8", "PLAYLIST", playlist)
+            folder = self._out / rendition.name
+            track = write_text_track(rendition.name, rendition.language, text.cues, self._duration_s, folder)
+            for path in [folder / "init.mp4", *(folder / f"{piece.number:05d}.m4s" for piece in track.pieces)]:
+                self._add(path, "MEDIA")
+            caption = Caption(track=track, label=rendition.label, language=rendition.language, forced=rendition.forced)
+            self._captions.append(caption)
 
     def _write_mp4s(self) -> None:
         sound = next((each for each in self._sounds if each.default), None)
@@ -177,7 +186,7 @@ class _Packager:
         peak = max((track.peak_bps(self._target_s) for track in self._pictures), default=0)
         peak += max((sound.track.peak_bps(self._target_s) for sound in self._sounds), default=0)
         duration_s, target_s = self._duration_s, self._target_s
-        mpd = dash.manifest(self._pictures, self._sounds, self._fps, duration_s, target_s)
+        mpd = dash.manifest(self._pictures, self._sounds, self._captions, self._fps, duration_s, target_s)
         self._text("manifest.mpd", "DASH", mpd, *size, peak)
         texts = [
             Text(

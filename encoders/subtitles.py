@@ -42,15 +42,18 @@ class TextResult:
 
     Attributes:
         name: of the rendition.
-        vtt: the whole WebVTT file.
-        cues: how many it holds; a rendition without any is not published.
+        cues: in order; a rendition without any is not published.
         warnings: what was left out.
     """
 
     name: str
-    vtt: str
-    cues: int
+    cues: tuple[Cue, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def vtt(self) -> str:
+        """The whole as a WebVTT file."""
+        return document(self.cues)
 
 
 def encode_text(source: Path, plan: Plan) -> tuple[TextResult, ...]:
@@ -107,13 +110,13 @@ class _Track:
 
     def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
         """The rendition, on the asset's clock."""
-        cues = [cue for cue in self._cues(origin_s, duration_s) if escaped(cue.text)]
+        cues = tuple(cue for cue in self._cues(origin_s, duration_s) if escaped(cue.text))
         name, warnings = self.rendition.name, []
         if self.errors:
             warnings.append(f"{name}: {self.errors} entries of the source's text did not decode and are left out")
         if self.dropped:
             warnings.append(f"{name}: the source's text has more than {MOST_CUES} entries; the rest is left out")
-        return TextResult(name=name, vtt=document(cues), cues=len(cues), warnings=tuple(warnings))
+        return TextResult(name=name, cues=cues, warnings=tuple(warnings))
 
     def _cues(self, origin_s: Fraction, duration_s: Fraction) -> Iterator[Cue]:
         self.lines.sort(key=lambda line: line[0])

@@ -27,6 +27,7 @@ from encoders.plan import Plan, TextRendition
 from encoders.subtitles import TextResult
 from encoders.tracks import read_track
 from encoders.verify_asset import verify_asset
+from encoders.vtt import Cue
 
 
 class Asset:
@@ -201,8 +202,8 @@ def test_text_renditions_are_a_group_of_their_own(asset: Asset, tmp_path: Path) 
     text = TextRendition(name="text", stream=2, language="sv", label="Svenska", default=False, forced=False)
     plan = replace(asset.plan, text=(text, replace(text, name="text-2", label="Empty")))
     texts = [
-        TextResult(name="text", vtt="WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHej\n", cues=1),
-        TextResult(name="text-2", vtt="WEBVTT\n", cues=0, warnings=("text-2: odd",)),
+        TextResult(name="text", cues=(Cue(start_s=Fraction(1, 2), end_s=Fraction(1), text="Hej"),)),
+        TextResult(name="text-2", cues=(), warnings=("text-2: odd",)),
     ]
     manifest = package_asset(plan, asset.info, [], [], asset.media, tmp_path, texts)
     verify_asset(plan, manifest, asset.media, tmp_path)
@@ -211,6 +212,7 @@ def test_text_renditions_are_a_group_of_their_own(asset: Asset, tmp_path: Path) 
     master = (tmp_path / "master.m3u8").read_text()
     assert master.count("TYPE=SUBTITLES") == 1
     assert master.count('SUBTITLES="text"') == 2
+    assert 'contentType="text"' in (tmp_path / "manifest.mpd").read_text()
     assert manifest.warnings == ("text-2: odd",)
     assert not (tmp_path / "text-2").exists()
 

@@ -57,7 +57,7 @@ def test_cues_keep_their_times_and_lose_their_markup(clip: Path) -> None:
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; alert(1)\nsecond line\n\n"
         "00:00:04.000 --> 00:00:09.000\nFran\u00e7ais \u4f60\u597d --&gt; 1 &lt; 2\n"
     )
-    assert (result.cues, result.warnings) == (2, ())
+    assert (len(result.cues), result.warnings) == (2, ())
 
 
 def test_times_are_on_the_asset_s_clock(clip: Path) -> None:
