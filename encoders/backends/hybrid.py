@@ -171,13 +171,16 @@ class HybridLane:
 
 
 def pictures_in(memory: PinnedMemory, layout: SlotLayout) -> list[VideoFrame]:
-    """The pictures of a planar slot, without copying; valid as long as the memory holds them."""
-    return [
-        VideoFrame.from_numpy_buffer(
-            memory.array[surface.offset : surface.offset + surface.size_bytes].reshape(-1, surface.width), "yuv420p"
-        )
-        for surface in layout.surfaces
-    ]
+    """The pictures of a planar slot, without copying where that can be; valid as long as the memory holds them.
+
+    PyAV 18.1's `from_numpy_buffer` cuts heights down to multiples of four.
+    """
+    pictures = []
+    for surface in layout.surfaces:
+        rows = memory.array[surface.offset : surface.offset + surface.size_bytes].reshape(-1, surface.width)
+        wrap = VideoFrame.from_ndarray if surface.height % 4 else VideoFrame.from_numpy_buffer
+        pictures.append(wrap(rows, "yuv420p"))
+    return pictures
 
 
 def luma_of(picture: VideoFrame) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Iterator
 from typing import Any
 
+import av.error
 import numpy as np
 from av.bitstream import BitStreamFilterContext
 from av.packet import Packet
@@ -28,6 +29,7 @@ LIBRARY_NAME = {"h264": "H264", "hevc": "HEVC", "vp9": "VP9", "av1": "AV1"}
 CHROMA_OF_FORMAT = {"yuv420p": "420", "yuv420p10le": "420"}
 """Pixel formats that the scaling kernel reads once NVDEC has made NV12 or P016 of them; full-range ones are not among
 them, since the CPU lane's conversion to limited range is not the kernel's."""
+START_CODE = b"\0\0\0\1"
 NV12, P016 = 3, 5
 """Members of the library's Pixel_Format."""
 
@@ -154,8 +156,7 @@ def read_pictures(
     """
     decoder = NvDecoder(library, device, video.codec)
     due = _Due(video, from_start=key_pts is None)
-    for packet in _annex_b(reader.packets(key_pts), video.codec):
-        due.fed(packet)
+    for packet in _annex_b(due.noted(reader.packets(key_pts)), video.codec):
         yield from due.shown(decoder.decode(packet))
     yield from due.shown(decoder.flush())
     due.nothing_missing()
@@ -169,10 +170,41 @@ def _annex_b(packets: Iterator[Packet[Any]], codec: str) -> Iterator[Packet[Any]
         if name is None:
             yield packet
             continue
-        convert = convert or BitStreamFilterContext(name, packet.stream)
-        yield from convert.filter(packet)
+        if convert is None:
+            convert = BitStreamFilterContext(name, packet.stream)
+            for first in _filtered(convert, packet):
+                yield _with_sets(first, packet.stream.codec_context.extradata or b"") if codec == "h264" else first
+        else:
+            yield from _filtered(convert, packet)
     if convert is not None:
-        yield from convert.filter(None)
+        yield from _filtered(convert, None)
+
+
+def _filtered(convert: BitStreamFilterContext, packet: Packet[Any] | None) -> list[Packet[Any]]:
+    try:
+        return convert.filter(packet)
+    except av.error.FFmpegError as error:
+        raise Unsupported(f"a packet is damaged ({error}); FFmpeg decodes from here") from error
+
+
+def _with_sets(packet: Packet[Any], avcc: bytes) -> Packet[Any]:
+    """A packet with the container's parameter sets before it.
+
+    The H.264 filter writes them before IDR pictures only, and decoding may begin at another key frame (open GOPs).
+    Source: ISO/IEC 14496-15, 5.3.3.1.2 (avcC).
+    """
+    if avcc[:1] != b"\1":
+        return packet  # in band already
+    units, at, count = [], 6, avcc[5] & 31
+    for _ in ("SPS", "PPS"):
+        for _ in range(count):
+            size = int.from_bytes(avcc[at : at + 2], "big")
+            units.append(START_CODE + avcc[at + 2 : at + 2 + size])
+            at += 2 + size
+        count, at = avcc[at] if at < len(avcc) else 0, at + 1
+    joined: Packet[Any] = Packet(b"".join(units) + bytes(packet))
+    joined.pts, joined.dts = packet.pts, packet.dts
+    return joined
 
 
 class _Due:
@@ -185,16 +217,18 @@ class _Due:
         self._expected: list[int] = []
         self._hidden: set[int] = set()
 
-    def fed(self, packet: Packet[Any]) -> None:
-        """Note a packet that is about to be decoded."""
-        if packet.pts is None:
-            raise Unsupported("the container gives no presentation times; FFmpeg decodes this source")
-        if self._first is None:
-            self._first = packet.pts
-        if packet.is_discard:
-            self._hidden.add(packet.pts)
-        elif self._due(packet.pts):
-            heapq.heappush(self._expected, packet.pts)
+    def noted(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        """Note packets that are about to be decoded."""
+        for packet in packets:
+            if packet.pts is None:
+                raise Unsupported("the container gives no presentation times; FFmpeg decodes this source")
+            if self._first is None:
+                self._first = packet.pts
+            if packet.is_discard:
+                self._hidden.add(packet.pts)
+            elif self._due(packet.pts):
+                heapq.heappush(self._expected, packet.pts)
+            yield packet
 
     def _due(self, pts: int) -> bool:
         """Pictures before the key frame that decoding started at refer to what was not decoded."""

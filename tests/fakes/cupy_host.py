@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.backends.scale import PLANE_DTYPE
-from tests.fakes import gpu
+from fakes import gpu
 
 RUBBISH = 0xAB
 _streams: dict[int, Stream] = {}

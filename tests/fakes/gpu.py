@@ -1,6 +1,6 @@
 """A GPU that is not there: what it can do, what goes wrong on it, and how tests put it under the production code.
 
-`tests.fakes.nvc` stands for PyNvVideoCodec and `tests.fakes.cupy_host` for CuPy; both obey the `Gpu` set here. "Device"
+`fakes.nvc` stands for PyNvVideoCodec and `fakes.cupy_host` for CuPy; both obey the `Gpu` set here. "Device"
 memory is host memory; decoding, scaling and encoding are real (FFmpeg, NumPy, x264), so tests compare pictures.
 """
 
@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from unittest import mock
+
+from pydantic import TypeAdapter
+
+from encoders.backends.probe import PROOF_VARIABLE
+from encoders.backends.proof import DeviceProof, GpuProbe
 
 VARIABLE = "REELMILL_FAKE_GPU"
 """Environment variable that carries a `Gpu` into a child process, as JSON."""
@@ -63,7 +68,7 @@ present = Gpu(**json.loads(os.environ.get(VARIABLE, "{}")))
 @contextmanager
 def plugged_in(gpu: Gpu | None = None) -> Iterator[Gpu]:
     """This process has the GPU and its libraries; afterwards it has neither."""
-    from tests.fakes import cupy_host, nvc
+    from fakes import cupy_host, nvc
 
     global present
     before, present = present, gpu or Gpu()
@@ -73,6 +78,40 @@ def plugged_in(gpu: Gpu | None = None) -> Iterator[Gpu]:
             yield present
     finally:
         present = before
+
+
+PROOF = GpuProbe(
+    driver="580.1",
+    versions={"PyNvVideoCodec": "2.2.4"},
+    devices=(
+        DeviceProof(
+            index=0,
+            uuid="GPU-00000000-0000-0000-0000-000000000000",
+            name="Fake GPU",
+            architecture="8.9",
+            memory_bytes=24 << 30,
+            decodes=("h264/8/420", "hevc/8/420", "hevc/10/420"),
+            decode_engines=4,
+            scale_psnr_db=70.0,
+            encodes=("h264",),
+            encode_engines=2,
+            sessions=12,
+            max_b_frames=4,
+            reuse_exact=True,
+            lane_fps=1000.0,
+        ),
+    ),
+    cpu_lane_fps=100.0,
+)
+"""What the probe says of a default `Gpu`."""
+
+
+@contextmanager
+def proven_fake(gpu: Gpu | None = None, probe: GpuProbe = PROOF) -> Iterator[Gpu]:
+    """As `plugged_in`, and the registry knows what the GPU was proven to do."""
+    text = TypeAdapter(GpuProbe).dump_json(probe).decode()
+    with plugged_in(gpu) as plugged, mock.patch.dict(os.environ, {PROOF_VARIABLE: text}):
+        yield plugged
 
 
 def environment(gpu: Gpu) -> dict[str, str]:

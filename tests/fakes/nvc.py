@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from tests.fakes import gpu
+from fakes import gpu
 
 __version__ = "2.2.4"
 DECODER_DELAY = 4

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from av.video.reformatter import VideoReformatter
+from fakes import nvrtc
 
 from encoders.backends.scale import KERNEL_SOURCE, ScalePlan, Surface, plan_scaling, plan_slot
-from tests.fakes import nvrtc
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """Turing, Ampere (data centre and desktop), Ada, Hopper, Blackwell (data centre and desktop)."""
