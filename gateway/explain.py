@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from cluster.metadata import jobs
@@ -11,6 +10,7 @@ from gateway.auth import Principal
 from gateway.ports import Ports
 from gateway.schemas import ExplainResponse
 from scheduler.jobs import JobState
+from scheduler.reports import Rule
 
 ENDED = {
     JobState.COMPLETED: "It is done.",
@@ -34,19 +34,19 @@ async def explain_job(ports: Ports, who: Principal, job_id: str) -> ExplainRespo
         return _answer(job, position=None, reason=ENDED[state], estimate_s=0.0)
     told = await ports.bell.explanation(job_id)
     if told is not None:
-        return from_dispatcher(job, told)
+        return from_dispatcher(job, told, ports.clock())
     return from_queue(job, ahead, depths)
 
 
-def from_dispatcher(job: Job, told: dict[str, Any]) -> ExplainResponse:
+def from_dispatcher(job: Job, told: dict[str, Any], now: float) -> ExplainResponse:
     """The scheduler's own words (`scheduler.reports.Explanation`, times in epoch seconds)."""
     end = told.get("end")
     return _answer(
         job,
-        position=told["position"] if told["state"] == JobState.QUEUED else None,
+        position=int(told["jobs_ahead"]) + 1 if told["rule"] != Rule.RUNNING else None,
         reason=str(told["sentence"]),
-        estimate_s=max(0.0, end["at"] - time.time()) if end else None,
-        details=told,
+        estimate_s=round(max(0.0, float(end["at"]) - now), 1) if end else None,
+        details={key: value for key, value in told.items() if key != "job_id"},
     )
 
 
