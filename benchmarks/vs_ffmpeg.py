@@ -22,12 +22,12 @@ from pathlib import Path
 
 import click
 import imageio_ffmpeg
-from gateway.processes import descendants
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
+from cluster.processes import descendants
 from encoders.backends.x264 import x264_parameters
 from encoders.confine import Confiner
 from encoders.media import MediaInfo

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from encoders.segment import SegmentResult
 from pydantic import TypeAdapter
 
 from cluster import layout
@@ -38,6 +37,7 @@ from encoders.errors import Failure, FarmError, Fault
 from encoders.limits import check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
+from encoders.segment import SegmentResult
 from scheduler.jobs import TaskKind
 
 T = TypeVar("T")

@@ -71,7 +71,7 @@ def encode_canary(backend: str, folder: Path) -> str:
 def _picture(index: int) -> npt.NDArray[np.uint8]:
     """Luma of one frame: waves that drift, and blocks that say which frame it is."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    luma = (128 + 90 * np.sin((x + 2 * y + 6 * index) / 30)).astype(np.uint8)
+    luma: npt.NDArray[np.uint8] = (128 + 90 * np.sin((x + 2 * y + 6 * index) / 30)).astype(np.uint8)
     for bit in range(6):
         luma[8:24, 16 + 24 * bit : 32 + 24 * bit] = 220 if index >> bit & 1 else 30
     return luma
