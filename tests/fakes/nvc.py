@@ -140,6 +140,7 @@ class PyNvDecoder:
         self._context.thread_count = 1
         self._reformat = VideoReformatter()
         self._waiting: list[av.VideoFrame] = []
+        self._decoded = 0
         self._lent: list[npt.NDArray[np.uint8]] = []
         self._spare: list[npt.NDArray[np.uint8]] = []
 
@@ -160,7 +161,10 @@ class PyNvDecoder:
 
     def _feed(self, packet: av.Packet | None) -> None:
         try:
-            self._waiting += self._context.decode(packet)  # type: ignore[arg-type]
+            for frame in self._context.decode(packet):  # type: ignore[arg-type]
+                if self._decoded != gpu.present.drops_picture:
+                    self._waiting.append(frame)
+                self._decoded += 1
         except av.FFmpegError as error:
             sys.stderr.write(f"concealed: {error}\n")
 
