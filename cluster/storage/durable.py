@@ -61,13 +61,14 @@ def publish(temporary: Path, path: Path) -> None:
             if not temporary.exists():
                 raise
         else:
-            sync_folder(path.parent)
+            with suppress(FileNotFoundError):  # Deleted already, with its folder.
+                sync_folder(path.parent)
             return
     raise StoreUnavailable(f"{path.parent} is removed again and again while a file is put there")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and sync the entries that are new."""
+    """Make a folder and those above it, and sync the entries that are new. Another process may remove it at once."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -75,7 +76,7 @@ def make_folder(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.mkdir()
         sync_folder(folder.parent)
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise FileExistsError(errno.EEXIST, "a file is where a folder should be", str(folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,33 @@ async def test_cancelled_transaction_leaves_nothing_behind(db: Database) -> None
             await task
     async with db.write() as session:
         assert await session.get(Lease, "a") is None
+
+
+async def test_writer_killed_in_the_middle(db: Database, url: str) -> None:
+    program = """
+import asyncio, sys
+from cluster.metadata.database import Database
+from cluster.metadata.schema import Lease
+async def main():
+    async with Database(sys.argv[1]).write() as session:
+        session.add(Lease(name="a", owner="dead", token=1, until=0.0))
+        await session.flush()
+        print("in", flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    writer = await asyncio.create_subprocess_exec(sys.executable, "-c", program, url, stdout=asyncio.subprocess.PIPE)
+    assert writer.stdout is not None
+    assert await writer.stdout.readline() == b"in\n"
+    writer.kill()
+    await writer.wait()
+    async with db.write() as session:
+        assert await session.get(Lease, "a") is None
+        session.add(Lease(name="a", owner="alive", token=1, until=0.0))
+    async with db.read() as session:
+        row = await session.get(Lease, "a")
+        assert row is not None
+        assert row.owner == "alive"
 
 
 async def test_two_processes_worth_of_writers(db: Database, url: str) -> None:
