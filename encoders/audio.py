@@ -94,8 +94,8 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
     """
     settings = plan.audio_settings
     rate = settings.sample_rate
-    samples = max(1, round(plan.duration_s * rate))
-    track = Soundtrack(source, rendition.stream, plan.origin_s, samples, rate)
+    least, most = sound_lengths(plan)
+    track = Soundtrack(source, rendition.stream, plan.origin_s, least, most, rate)
     measured = None
     if settings.loudness_lufs is not None:
         measured, track.gain = gain_for(track, settings.loudness_lufs)
@@ -104,10 +104,11 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
     blocks = track.blocks()
     head = _first(blocks, HEARD_FIRST_S * rate)
     encoder = _Encoder(rate, settings.bitrate_bps, joint=not track.clipped_blocks)
-    cutter = _Cutter(folder, samples, boundaries(plan.grid, rate))
+    cutter = _Cutter(folder, boundaries(plan.grid, rate))
     for packet_at, data in encoder.packets(itertools.chain(head, blocks)):
         cutter.add(packet_at, data)
-    media = cutter.finish()
+    samples = encoder.samples
+    media = cutter.finish(samples)
     size_bytes = sum(segment.size_bytes for segment in media)
     init = aac_init(encoder.config, rate, CHANNELS, settings.bitrate_bps, rendition.language)
     (folder / "init.mp4").write_bytes(init)
@@ -122,6 +123,18 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
         loudness_lufs=measured,
         warnings=_warnings(track, rendition),
     )
+
+
+def sound_lengths(plan: Plan) -> tuple[int, int]:
+    """How many samples a sound rendition has at least and at most.
+
+    It ends where the source's sound does, within the asset; but never before the picture, since some players stop where
+    the first track ends.
+    """
+    rate = plan.audio_settings.sample_rate
+    most = max(1, round(plan.duration_s * rate))
+    picture = round(plan.grid.duration_s * rate) if plan.grid is not None else 1
+    return min(most, max(1, picture)), most
 
 
 def boundaries(grid: Grid | None, sample_rate: int) -> Fraction:
@@ -165,6 +178,8 @@ class _Encoder:
         context.options = {} if joint else {"aac_ms": "0"}
         self._context = context
         self._rate = sample_rate
+        self.samples = 0
+        """Taken so far."""
 
     @property
     def config(self) -> bytes:
@@ -173,13 +188,12 @@ class _Encoder:
 
     def packets(self, blocks: Iterator[Samples]) -> Iterator[tuple[int, bytes]]:
         """Encode everything; yields (position in samples, data) from position 0 on."""
-        at = 0
         for frame in _frames(blocks):
             sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(frame), "fltp", "stereo")
             sound.sample_rate = self._rate
             sound.time_base = Fraction(1, self._rate)
-            sound.pts = at
-            at += frame.shape[1]
+            sound.pts = self.samples
+            self.samples += frame.shape[1]
             yield from self._encoded(sound)
         yield from self._encoded(None)
 
@@ -205,26 +219,23 @@ def _frames(blocks: Iterator[Samples]) -> Iterator[Samples]:
 class _Cutter:
     """Groups packets into media segments and writes each when it is whole."""
 
-    def __init__(self, folder: Path, samples: int, boundary: Fraction) -> None:
+    def __init__(self, folder: Path, boundary: Fraction) -> None:
         self._folder = folder
-        self._samples = samples
         self._boundary = boundary
         self._start = 0
         self._packets: list[bytes] = []
         self._done: list[SoundSegment] = []
 
     def add(self, at: int, data: bytes) -> None:
-        """Take the packet whose first sample is `at`; what lies at or after the asset's end is not needed."""
-        if at >= self._samples:
-            return
+        """Take the packet whose first sample is `at`."""
         if self._packets and at >= math.ceil(self._boundary * (len(self._done) + 1)):
             self._write(at)
         self._packets.append(data)
 
-    def finish(self) -> tuple[SoundSegment, ...]:
-        """Write the last media segment and return all."""
+    def finish(self, samples: int) -> tuple[SoundSegment, ...]:
+        """Write the last media segment, which ends at so many samples, and return all."""
         if self._packets:
-            self._write(self._samples)
+            self._write(samples)
         return tuple(self._done)
 
     def _write(self, end: int) -> None:

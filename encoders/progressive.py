@@ -20,10 +20,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from encoders.boxes import read_fragments
 from encoders.chapters import ChapterMark, chapter_list
 from encoders.mux import box, data_in_this_file, file_type, full_box, handler, media_header, movie_header, track_header
-from encoders.tracks import Track
+from encoders.tracks import Track, fragments_of
 
 CHUNK_S = Fraction(1, 2)
 """Sound and pictures are interleaved in chunks of this length, so that a player never waits for the other track."""
@@ -58,7 +57,7 @@ class _Table:
         """Read all media segments."""
         for piece in self.track.pieces:
             path = self.path / f"{piece.number:05d}.m4s"
-            for fragment in read_fragments(path.read_bytes()):
+            for fragment in fragments_of(path)[0]:
                 chunk: _Chunk | None = None
                 for sample in fragment.samples:
                     at_s = Fraction(sample.decode_time, self.track.timescale)

@@ -50,7 +50,8 @@ class Soundtrack:
         source: local path.
         stream: index of the stream in the container.
         origin_s: time on the source's clock of the first sample returned.
-        samples: how many samples are returned in all, exactly.
+        least: samples that are returned at least: silence is added up to there.
+        most: samples that are returned at most: what comes later is dropped.
         sample_rate: of what is returned, Hz.
         gain: factor applied to everything, before the limiter.
         errors: packets that did not decode.
@@ -62,7 +63,8 @@ class Soundtrack:
     source: Path
     stream: int
     origin_s: Fraction
-    samples: int
+    least: int
+    most: int
     sample_rate: int
     gain: float = 1.0
     errors: int = 0
@@ -73,13 +75,13 @@ class Soundtrack:
     _mixed: bool = False
 
     def blocks(self) -> Iterator[Samples]:
-        """The signal, 2 x n at a time, n > 0; `samples` in all.
+        """The signal, 2 x n at a time, n > 0.
 
         Raises:
             Damaged: not one sample of the track decodes.
         """
         limiter = Limiter(round(LIMITER_S * self.sample_rate))
-        left = self.samples
+        left = self.least
         for block in self._placed():
             left -= block.shape[1]
             # What is above full scale in the source itself is heard cut off; what is added here is turned down.
@@ -97,14 +99,14 @@ class Soundtrack:
             yield rest
         if not self.decoded_samples:
             raise Damaged(f"no sound of stream {self.stream} decodes: upload a file whose sound plays")
-        while left:
+        while left > 0:
             step = min(left, SILENCE_BLOCK)
             left -= step
             yield np.zeros((2, step), np.float32)
 
     def _placed(self) -> Iterator[Samples]:
         """The signal by timestamps, cut at the asset's end, not padded to it."""
-        tape = _Tape(self.samples, self.sample_rate)
+        tape = _Tape(self.most, self.sample_rate)
         run: _Run | None = None
         with open_source(self.source) as container:
             window: deque[av.AudioFrame] = deque()

@@ -7,13 +7,15 @@ from what an encoder meant to write.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
-from encoders.boxes import MalformedBoxes, find_box, find_boxes, iter_boxes, read_fragments
+from encoders.boxes import Fragment, MalformedBoxes, find_box, find_boxes, iter_boxes, read_fragments
 from encoders.errors import VerificationFailed
 
 
@@ -146,19 +148,19 @@ def read_track(folder: Path, name: str) -> Track:
         starts: list[tuple[int, int, int, int]] = []
         frames = 0
         while (path := folder / f"{len(pieces) + 1:05d}.m4s").exists():
-            data, number = path.read_bytes(), len(pieces) + 1
-            fragments = read_fragments(data)
+            number = len(pieces) + 1
+            fragments, size_bytes = fragments_of(path)
             samples = [sample for fragment in fragments for sample in fragment.samples]
             duration = sum(sample.duration for sample in samples)
             start = samples[0].decode_time
-            pieces.append(Piece(number=number, start=start, duration=duration, size_bytes=len(data)))
+            pieces.append(Piece(number=number, start=start, duration=duration, size_bytes=size_bytes))
             frames += len(samples)
             for fragment in fragments if handler == "vide" else ():
                 first = fragment.samples[0]
                 if first.sync:
-                    size_bytes = first.offset + first.size - fragment.start
-                    starts.append((number, fragment.start, size_bytes, first.decode_time))
-    except (OSError, MalformedBoxes, IndexError, struct.error) as error:
+                    until = first.offset + first.size
+                    starts.append((number, fragment.start, until - fragment.start, first.decode_time))
+    except (OSError, ValueError, IndexError, struct.error) as error:
         raise VerificationFailed(f"rendition {name}: {error}") from error
     if not pieces:
         raise VerificationFailed(f"rendition {name} has no media segment")
@@ -178,6 +180,17 @@ def read_track(folder: Path, name: str) -> Track:
         sample_rate=form.sample_rate,
         channels=form.channels,
     )
+
+
+def fragments_of(path: Path) -> tuple[tuple[Fragment, ...], int]:
+    """(fragments, size in bytes) of a media segment; only the pages with boxes are read from disk.
+
+    Raises:
+        MalformedBoxes: it is not what the farm writes.
+        OSError, ValueError: it cannot be read, or is empty.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return read_fragments(cast(bytes, data)), len(data)
 
 
 def _iframes(starts: Sequence[tuple[int, int, int, int]], end: int) -> tuple[IFrame, ...]:
