@@ -42,5 +42,5 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A minute and a half: several segments, and long enough to be disturbed."""
     path = tmp_path_factory.mktemp("clip") / "long.mp4"
-    write_sample(path, seconds=96, width=640, height=360, rate=Fraction(25))
+    write_sample(path, seconds=96, width=320, height=180, rate=Fraction(25))
     return path

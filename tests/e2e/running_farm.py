@@ -12,7 +12,11 @@ from typing import Any
 
 from gateway.auth import load_secret, mint_token
 from gateway.client import Client
+from gateway.client_http import Backoff
 from gateway.farm_folder import FarmFolder
+
+PATIENT = Backoff(tries=60, first_s=0.2, longest_s=3.0)
+"""Machines that run tests are busy: a gateway that was killed may take a minute to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class RunningFarm:
 
     def client(self, sub: str = "ann", tier: str = "paid") -> Client:
         """A client for a user."""
-        return Client(self.url, mint_token(load_secret(self.root), sub, tier, 3600))
+        token = mint_token(load_secret(self.root), sub, tier, 3600)
+        return Client(self.url, token, backoff=PATIENT)
 
     def environment(self) -> dict[str, str]:
         """Variables that lead commands to this farm."""
