@@ -17,8 +17,14 @@ and about a farm whose `credit_s` is at least D (then `FairQueue.take` never for
     interrupt tasks can do better than half of that.
 
 2.  Nobody starves. While f, with work to start, is served X, another member g is served at most
-    w_g*(X/w_f + 2*D/min(w_f, w_g)). By (1), if g had work all the time; g that was idle is lifted to at least the
-    largest counter served so far when it comes back, which only lowers what it may get.
+    w_g*(X/w_f + 2*D/min(w_f, w_g) + B_g), B_g being g's burst (tiers only; users have none), however often g goes
+    idle and comes back.
+
+    Proof. Counters rise by service/weight, and lifts only raise them. At the beginning c_g >= c_f - D/min(w_f, w_g) -
+    B_g: by (1), or since g comes back later and is then lifted to within B_g of the smallest counter with work, c_f
+    included. At the end of each task of g, c_g <= c_f + D/min(w_f, w_g), again by (1). So c_g rose by no more than c_f
+    did, X/w_f, plus the two margins; and its service is at most its rise times w_g. QED. (A burst is not renewed by
+    going idle: the lift never lowers a counter, so it must first be earned back by others being served.)
 
 3.  Own jobs. A job with work R and weight w has started its last task before its user was served more than
     A + 2*R*W/w + L since it came: A is what was left then of the user's jobs with smaller finish tags, W the largest
@@ -39,11 +45,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scheduler.jobs import Tier
+from scheduler.settings import SchedulerSettings
 
 
-def share_gap_bound_s(weight: float, other_weight: float, *, deviation_s: float) -> float:
-    """(1): the most by which services per weight of two members with work may differ, in engine-seconds."""
-    return 2.0 * deviation_s / min(weight, other_weight)
+def burst_of(tier: Tier, settings: SchedulerSettings, slots: int) -> float:
+    """How far behind the others a tier starts when it comes back from idleness, in engine-seconds per weight."""
+    return settings.tier_bursts_s.get(tier, 0.0) * (1.0 + slots / sum(settings.tier_weights.values()))
+
+
+def share_gap_bound_s(weight: float, other_weight: float, *, deviation_s: float, burst_s: float = 0.0) -> float:
+    """(1) and (2): the most by which services per weight of two members may differ, in engine-seconds.
+
+    Args:
+        deviation_s: D.
+        burst_s: of the one that may be ahead, if it was idle before or goes idle in between.
+    """
+    return 2.0 * deviation_s / min(weight, other_weight) + burst_s
 
 
 def own_jobs_bound_s(
@@ -62,6 +79,7 @@ def wait_bound_s(
     largest_task_s: float,
     slots: int,
     error_s: float = 0.0,
+    bursts_s: Mapping[Tier, float] | None = None,
     pace: float = 1.0,
 ) -> float:
     """(4): seconds until a user of a tier was served `own_s` engine-seconds, at most, whatever the load.
@@ -73,6 +91,7 @@ def wait_bound_s(
     Args:
         users: users of the tier with work in the time considered, this one included.
         error_s: largest |actual - predicted| engine-seconds of a task.
+        bursts_s: per tier, as `burst_of` gives them; None = none.
         pace: engine-seconds that a slot serves per second.
     """
     deviation_s = largest_task_s + slots * error_s
@@ -81,6 +100,7 @@ def wait_bound_s(
     farm_s = tier_s
     for other, other_weight in tier_weights.items():
         if other is not tier:
-            gap_s = share_gap_bound_s(weight, other_weight, deviation_s=deviation_s)
+            burst_s = (bursts_s or {}).get(other, 0.0)
+            gap_s = share_gap_bound_s(weight, other_weight, deviation_s=deviation_s, burst_s=burst_s)
             farm_s += other_weight * (tier_s / weight + gap_s)
     return (farm_s / slots + largest_task_s + error_s) / pace

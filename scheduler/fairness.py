@@ -9,7 +9,7 @@ idleness is lifted to the smallest counter of those with work, and at least to t
 idleness earns nothing, and newcomers, however many, do not overtake who waits. One whose work no slot could run for a
 while may catch up `credit_s`, not more, lest it take the farm. This is the Virtual Token Counter (Source: Sheng et al.,
 "Fairness in Serving Large Language Models", arXiv 2401.00588) with engine-seconds for tokens and charges that are
-predicted first and corrected later.
+predicted first and corrected later. A tier may be granted a burst: it then comes back that much behind the others.
 
 **Which of a user's own jobs** (`User`): the one that would end first if all shared the user's service by weight. A job
 gets a finish tag F = v + R/w when it arrives: v is the user's virtual time, which moves by x/W when the user is
@@ -178,9 +178,23 @@ class TierShare:
     Attributes:
         virtual: the largest counter that a user had when it was served.
         last: the user that was served last.
+        burst_s: how far behind the others it starts when it comes back from idleness.
     """
 
-    __slots__ = ("key", "last", "level", "mask", "served_s", "sweep_at", "tier", "users", "virtual", "weight", "work_s")
+    __slots__ = (
+        "burst_s",
+        "key",
+        "last",
+        "level",
+        "mask",
+        "served_s",
+        "sweep_at",
+        "tier",
+        "users",
+        "virtual",
+        "weight",
+        "work_s",
+    )
 
     def __init__(self, tier: Tier, weight: float) -> None:
         self.key = 0.0
@@ -190,6 +204,7 @@ class TierShare:
         self.level: _Level[User] = _Level()
         self.users: dict[str, User] = {}
         self.last: User | None = None
+        self.burst_s = 0.0
         self.virtual = 0.0
         self.sweep_at = SWEEP_USERS
         self.served_s = 0.0
@@ -306,7 +321,7 @@ class FairQueue:
         assert user is not None
         leaf = user.level.first(mask)
         assert leaf is not None
-        tier.key = max(tier.key, self._virtual - self._credit / tier.weight)
+        tier.key = max(tier.key, self._virtual - max(self._credit / tier.weight, tier.burst_s))
         self._virtual = max(self._virtual, tier.key)
         self._last = tier
         tier.last = user
@@ -379,7 +394,7 @@ class FairQueue:
             return
         if not tier.mask:
             first_tier = self._first_tier(self.mask()) or self._last
-            tier.key = max(tier.key, self._virtual, first_tier.key)
+            tier.key = max(tier.key, max(self._virtual, first_tier.key) - tier.burst_s)
         tier.mask |= bit
 
     def _deactivate(self, leaf: JobLeaf, bit: int) -> None:

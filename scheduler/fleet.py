@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from encoders.errors import Failure, Fault
+from scheduler.bounds import burst_of
 from scheduler.events import DeviceChecked, WorkerDraining, WorkerJoined, WorkerLost
 from scheduler.health import Circuit, Device
 from scheduler.ledger import Ledger, Worker
@@ -33,8 +34,8 @@ def join(ledger: Ledger, event: WorkerJoined) -> None:
     device.expected = False
     device.backends |= frozenset(spec.backends)
     worker = ledger.workers[spec.worker_id] = Worker(spec, device)
-    ledger.shape.confined_workers += spec.confined
-    ledger.shape.changed()
+    ledger.shape.count_confined(spec, 1)
+    _size_bursts(ledger)
     ledger.offer(worker)
     if first and device.is_gpu:
         _check_regularly(ledger, device)
@@ -55,9 +56,8 @@ def drain(ledger: Ledger, event: WorkerDraining) -> None:
     if worker is None:
         return
     if worker.drain_at is None:
-        ledger.shape.confined_workers -= worker.spec.confined
+        ledger.shape.count_confined(worker.spec, -1)
     worker.drain_at = event.deadline_at
-    ledger.shape.changed()
     ledger.offer(worker)
     _hand_over_late(ledger, worker)
     ledger.call_at(event.deadline_at, _hand_over_late, worker)
@@ -79,8 +79,9 @@ def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
     spec, device = worker.spec, worker.device
     del ledger.workers[spec.worker_id]
     device.workers.discard(spec.worker_id)
+    _size_bursts(ledger)
     if worker.drain_at is None:
-        ledger.shape.confined_workers -= spec.confined
+        ledger.shape.count_confined(spec, -1)
     if not device.workers:
         device.expected = True
         device.asked_at = None
@@ -103,6 +104,11 @@ def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
             evidence={"worker": spec.worker_id, "device": spec.device_id, "node": spec.node_id},
         )
         give_up(ledger, attempt, failure, died=True)
+
+
+def _size_bursts(ledger: Ledger) -> None:
+    for tier, share in ledger.queue.tiers.items():
+        share.burst_s = burst_of(tier, ledger.settings, len(ledger.workers))
 
 
 def _stop_expecting(ledger: Ledger, device: Device) -> None:

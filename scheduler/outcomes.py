@@ -173,17 +173,27 @@ def _succeed(ledger: Ledger, task: Task) -> None:
 
 def _try_again(ledger: Ledger, attempt: Attempt, decision: Decision) -> None:
     task = attempt.task
-    if decision.step is Step.CONFINED:
-        task.confined = True
-        detail = f"task {task.spec.task_id} killed {task.deaths} workers; one last try, confined"
-        ledger.alert("poison_suspected", detail)
     ledger.move_task(task, TaskEvent.FAILED)
-    if decision.step is Step.NEXT_BACKEND or (decision.step is Step.ELSEWHERE and not _has_elsewhere(ledger, task)):
+    if decision.step is Step.CONFINED:
+        _isolate(ledger, task)
+    elif decision.step is Step.NEXT_BACKEND or (decision.step is Step.ELSEWHERE and not _has_elsewhere(ledger, task)):
         _drop_backend(ledger, task, attempt.backend)
     if decision.delay_s > 0.0:
         ledger.call_at(ledger.now + decision.delay_s, _due, task)
     else:
         _due(ledger, task)
+
+
+def _isolate(ledger: Ledger, task: Task) -> None:
+    """The task's next try is its last: in a confined slot, on the CPU if its job may use that."""
+    job = task.job
+    task.confined = True
+    detail = f"task {task.spec.task_id} killed {task.deaths} workers; one last try, confined"
+    ledger.alert("poison_suspected", detail)
+    encoder = ledger.encoder_of("cpu")
+    on_cpu = "cpu" in permitted_backends(task.spec, job.gpu) and ledger.offered("cpu")
+    if task.spec.kind is TaskKind.SEGMENT and on_cpu and job.encoder != encoder:
+        switch_encoder(ledger, job, encoder)
 
 
 def _due(ledger: Ledger, task: Task) -> None:

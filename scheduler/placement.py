@@ -8,6 +8,7 @@ farm's shape changes; budgets of devices (encode sessions, memory) are looked at
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -46,11 +47,22 @@ class Shape:
 
     def __init__(self) -> None:
         self.version = 0
-        self.confined_workers = 0
+        self._confined: Counter[str] = Counter()
 
     def changed(self) -> None:
         """Something came, went or changed its health."""
         self.version += 1
+
+    def count_confined(self, spec: WorkerSpec, step: int) -> None:
+        """A slot came (+1) or goes (-1); only confined ones are counted."""
+        if spec.confined:
+            for backend in spec.backends:
+                self._confined[backend] += step
+        self.changed()
+
+    def has_confined(self, requirement: Requirement) -> bool:
+        """Whether a confined slot, idle or not, could take the task."""
+        return any(self._confined[backend] for backend in requirement.backends)
 
 
 class SlotPool(Generic[_W]):
@@ -158,7 +170,7 @@ class SlotPool(Generic[_W]):
     def _suits(self, spec: WorkerSpec, requirement: Requirement) -> bool:
         if not any(backend in requirement.backends for backend in spec.backends):
             return False
-        if requirement.confined and not spec.confined and self._shape.confined_workers:
+        if requirement.confined and not spec.confined and self._shape.has_confined(requirement):
             return False
         return spec.device_id not in requirement.excluded or not has_other_device(self._devices, requirement)
 

@@ -17,6 +17,10 @@ def _encoders() -> Mapping[str, str]:
     return {"nvenc": "nvenc", "hybrid": "x264", "cpu": "x264"}
 
 
+def _tier_bursts() -> Mapping[Tier, float]:
+    return {Tier.PAID: 20.0, Tier.VERIFIED: 5.0, Tier.FREE: 0.0}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
     """What a farm's operator may turn.
@@ -24,6 +28,9 @@ class SchedulerSettings:
     Attributes:
         seed: of the jitter; the same seed and events give the same instructions.
         tier_weights: share of engine-seconds per tier while all are backlogged.
+        tier_bursts_s: how far a tier that comes back from idleness starts behind those with work, in engine-seconds
+            per unit of weight and per (1 + slots / sum of weights): what a burst of it may take at once. It lengthens
+            the others' waits by no more than that (bounds.py).
         credit_s: engine-seconds (per unit of weight) that one whose work could not run (no slot fitted) may catch up.
         encoders: backend -> encoder; segments of one job all come from one encoder.
         device_attempts: tries before a task that fails by DEVICE is dead.
@@ -50,6 +57,7 @@ class SchedulerSettings:
 
     seed: int = 0
     tier_weights: Mapping[Tier, float] = field(default_factory=_tier_weights)
+    tier_bursts_s: Mapping[Tier, float] = field(default_factory=_tier_bursts)
     credit_s: float = 120.0
     encoders: Mapping[str, str] = field(default_factory=_encoders)
     device_attempts: int = 3

@@ -608,3 +608,25 @@ def test_a_failure_with_a_stage_behind_it_moves_on() -> None:
     farm.done("a/s1", start=staged)
     assert farm.fail("a/s0", Failure(code="x", fault=Fault.CALLER, detail="no")) != []
     assert farm.over() is JobState.FAILED
+
+
+def test_poison_met_on_a_gpu_has_its_last_try_on_a_cpu() -> None:
+    farm = gpu_farm(3)
+    farm.join("safe", node_id="n8", confined=True)
+    farm.submit(tasks=segments(1))
+    for _ in range(2):
+        assert farm.start_of("a/s0").backend == "nvenc"
+        farm.lose(farm.start_of("a/s0").worker_id)
+    last = farm.start_of("a/s0")
+    assert (last.worker_id, last.backend, last.confined) == ("safe", "cpu", True)
+    assert farm.saved_jobs["a"].encoder == "x264"
+
+
+def test_poison_that_requires_a_gpu_has_its_last_try_there() -> None:
+    farm = gpu_farm(3)
+    farm.join("safe", node_id="n8", confined=True)
+    farm.submit(tasks=segments(1), gpu=GpuPolicy.REQUIRE)
+    for _ in range(2):
+        farm.lose(farm.start_of("a/s0").worker_id)
+    assert farm.start_of("a/s0").backend == "nvenc"
+    assert farm.start_of("a/s0").confined
