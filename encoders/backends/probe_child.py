@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from av.packet import Packet
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from encoders.backends import probe_clip
 from encoders.backends.cuda import CudaDevice
@@ -37,8 +39,11 @@ ENCODE_SIZE = (256, 144)
 """Above NVENC's least size on every generation. Source: "NVENC application note", minimum 145x49 for H.264."""
 MAX_SESSIONS = 32
 """More than any ladder needs; the count stops here."""
-SPEED_S = 2.0
+SPEED_S = float(os.environ.get("REELMILL_PROBE_SPEED_S", "2"))
+"""How long timing takes, decoding and the whole lane together, seconds; 0 leaves it out, and `hybrid` with it."""
 LADDER = ((426, 240), (640, 360), (854, 480), (1280, 720))
+SCALED_FROM, SCALED_TO = (960, 540), ((320, 180), (426, 240), (640, 360))
+"""What the scaling proof does; the kernel's work on larger pictures is the same."""
 CHROMA_FORMAT = {"400": 0, "420": 1, "422": 2, "444": 3}
 """cudaVideoChromaFormat. Source: cuviddec.h."""
 
@@ -66,8 +71,9 @@ def main() -> None:
     for found in devices:
         report("device", **found)
         prove_device(library, int(found["index"]))
-    report("step", name="time FFmpeg on one core")
-    report("host", cpu_lane_fps=time_cpu_lane())
+    if SPEED_S > 0:
+        report("step", name="time FFmpeg on one core")
+        report("host", cpu_lane_fps=time_cpu_lane())
 
 
 def list_devices() -> list[dict[str, Any]]:
@@ -138,16 +144,15 @@ def prove_device(library: Any, index: int) -> None:
         report("found", index=index, decode_reason=error.detail, encode_reason=error.detail)
         return
     prove_decoding(library, device)
-    layout = plan_slot(LADDER)
     report("step", name=f"scale on GPU {index}")
     try:
-        scaler = Scaler(device, layout)
-        report("found", index=index, scale_psnr_db=round(prove_scaling(device, scaler, layout), 1))
+        report("found", index=index, scale_psnr_db=round(prove_scaling(device), 1))
     except FarmError as error:
         report("found", index=index, scale_reason=error.detail)
         return
     prove_encoding(library, device)
-    time_device(library, device, scaler, layout)
+    if SPEED_S > 0:
+        time_device(library, device)
 
 
 def prove_decoding(library: Any, device: CudaDevice) -> None:
@@ -201,27 +206,25 @@ def fetch(device: CudaDevice, picture: DevicePicture) -> tuple[Any, Any]:
     return luma.array.copy(), chroma.array.copy()
 
 
-def prove_scaling(device: CudaDevice, scaler: Scaler, layout: SlotLayout) -> float:
-    """Scale one 1080p picture and compare with swscale; returns the worst plane's PSNR.
+def prove_scaling(device: CudaDevice) -> float:
+    """Scale one picture down a ladder and compare with swscale; returns the worst plane's PSNR.
 
     Raises:
         DeviceFault: below 60 dB.
     """
-    frame = probe_clip.moving_picture(5, 1920, 1080)
+    layout = plan_slot(SCALED_TO)
+    frame = probe_clip.moving_picture(5, *SCALED_FROM)
     luma, chroma = (device.upload(np.ascontiguousarray(plane)) for plane in probe_clip.native_planes(frame))
     slot = device.allocate(layout.size_bytes)
-    scaler.scale(
-        DevicePicture(
-            width=1920,
-            height=1080,
-            luma=luma.address,
-            chroma=chroma.address,
-            luma_pitch=1920,
-            chroma_pitch=1920,
-            deep=False,
-        ),
-        slot,
+    picture = DevicePicture(
+        width=frame.width,
+        height=frame.height,
+        luma=luma.address,
+        chroma=chroma.address,
+        luma_pitch=frame.width,
+        chroma_pitch=frame.width,
     )
+    Scaler(device, layout).scale(picture, slot)
     host = device.pinned(layout.size_bytes)
     device.copy_to_host(host.array, slot.address)
     device.finish()
@@ -336,12 +339,14 @@ def count_sessions(library: Any, device: CudaDevice, b_frames: int) -> int:
     return len(sessions)
 
 
-def time_device(library: Any, device: CudaDevice, scaler: Scaler, layout: SlotLayout) -> None:
-    """Two seconds of decoding and scaling 1080p H.264 by one session; one second of each alone where it can."""
+def time_device(library: Any, device: CudaDevice) -> None:
+    """Decoding 1080p H.264 by one session; then decoding, scaling to four renditions and copying to the host."""
     report("step", name=f"time GPU {device.index}")
-    clip = probe_clip.make_clip("h264/8/420", 1920, 1080, 12)
+    clip = probe_clip.make_clip("h264/8/420", 1920, 1080)
     if clip is None:
         return
+    layout = plan_slot(LADDER)
+    scaler = Scaler(device, layout)
     slot, host = device.allocate(layout.size_bytes), device.pinned(layout.size_bytes)
 
     def lane(picture: DevicePicture) -> None:
@@ -376,17 +381,15 @@ def _decode_rate(
 
 def time_cpu_lane() -> float:
     """Pictures a second that FFmpeg decodes and scales to the same four renditions on one core."""
-    from av.video.reformatter import Interpolation, VideoReformatter
-
-    clip = probe_clip.make_clip("h264/8/420", 1920, 1080, 12)
+    clip = probe_clip.make_clip("h264/8/420", 1920, 1080)
     if clip is None:
         return 0.0
     scalers = [VideoReformatter() for _ in LADDER]
     count, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < SPEED_S / 2:
         for frame in probe_clip.decode(clip.codec, clip.packets):
-            for scaler, (width, height) in zip(scalers, LADDER, strict=True):
-                scaler.reformat(frame, width, height, format="yuv420p", interpolation=Interpolation.BICUBIC)
+            for scaler, (width, height) in zip(scalers, reversed(LADDER), strict=True):
+                frame = scaler.reformat(frame, width, height, format="yuv420p", interpolation=Interpolation.BICUBIC)
             count += 1
     return round(count / (time.perf_counter() - begin), 1)
 

@@ -63,7 +63,7 @@ def moving_picture(number: int, width: int, height: int) -> av.VideoFrame:
     return frame
 
 
-def make_clip(kind: str, width: int = 320, height: int = 240, frames: int = 24) -> Clip | None:
+def make_clip(kind: str, width: int = 320, height: int = 240, frames: int = 12) -> Clip | None:
     """A clip of a kind in CPU_ENCODERS; None when this build of FFmpeg has no encoder for it."""
     name, pixel_format, options = CPU_ENCODERS[kind]
     try:

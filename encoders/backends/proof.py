@@ -113,6 +113,8 @@ def hybrid_capability(probe: GpuProbe) -> Capability:
         reasons = [f"{d.name}: {d.decode_reason or d.scale_reason}" for d in probe.devices]
         return _no(BackendName.HYBRID, probe, reasons)
     best = max(device.lane_fps for device in able)
+    if not best:
+        return _no(BackendName.HYBRID, probe, ["decoding and scaling on the GPU was not timed"])
     if best < HYBRID_MARGIN * probe.cpu_lane_fps:
         slow = (
             f"decoding and scaling on the GPU gives {best:.0f} frames a second, "

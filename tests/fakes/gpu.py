@@ -32,6 +32,7 @@ class Gpu:
         sessions: encode sessions that may be open at once.
         session_error: code when there are more: 21, or 10 on older drivers.
         fails: name of a call -> codes that its next calls fail with, 0 for one that works.
+        vanishes_before: name of a call that finds no device any more, however many there were.
         drops_picture: presentation index of a picture that every decoder loses; -1 for none.
         wrong_pixels: whether the decoder gives other pictures than the CPU.
         forgetful: whether a reused encode session gives other bytes than a fresh one.
@@ -48,6 +49,7 @@ class Gpu:
     fails: dict[str, list[int]] = field(default_factory=dict)
     wrong_pixels: bool = False
     drops_picture: int = -1
+    vanishes_before: str = ""
     forgetful: bool = False
     calls: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     open_sessions: int = 0

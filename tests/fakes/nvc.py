@@ -191,7 +191,7 @@ def CreateDecoder(
 ) -> PyNvDecoder:
     """Ends the process without a device, as the real one does."""
     code = gpu.present.note("CreateDecoder", codec=codec, cudastream=cudastream)
-    if not gpu.present.devices:
+    if not gpu.present.devices or gpu.present.vanishes_before == "CreateDecoder":
         sys.stdout.write("[FATAL] no CUDA device\n")
         sys.stdout.flush()
         os._exit(1)
