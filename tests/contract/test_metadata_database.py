@@ -208,6 +208,27 @@ async def test_run_tries_again(db: Database, monkeypatch: pytest.MonkeyPatch) ->
         await db.run(work, attempts=0)
 
 
+async def test_events_are_seen_in_the_order_of_their_ids(db: Database, url: str) -> None:
+    """While an earlier id is not committed, no later one is seen."""
+    other = Database(url)
+
+    async def append_second() -> None:
+        async with other.write() as session:
+            events.append(session, NOW, "second", "ann")
+
+    async with db.write() as session:
+        events.append(session, NOW, "first", "ann")
+        await events.flush_pending(session)
+        second = asyncio.create_task(append_second())
+        await asyncio.wait({second}, timeout=0.5)
+        async with db.read() as reading:
+            assert await events.read_after(reading, 0, 9, user_id=None) == []
+    await second
+    await other.close()
+    async with db.read() as session:
+        assert [row.type for row in await events.read_after(session, 0, 9, user_id=None)] == ["first", "second"]
+
+
 async def test_reader_of_events_misses_none(db: Database, url: str) -> None:
     """Many writers, transactions of uneven length; a reader that goes on from the last id sees each event once."""
     others = [Database(url) for _ in range(3)]
