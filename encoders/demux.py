@@ -35,6 +35,10 @@ SAFE_OPTIONS = {
     "use_absolute_path": "0",
 }
 
+MEDIA_ERRORS = (av.FFmpegError, ValueError, IndexError)
+"""What reading and decoding damaged media raises. IndexError: PyAV's flush at the end of a file in which FFmpeg found
+further streams on the way (`InputContainer.demux`, PyAV 18.1); every packet has been given out by then."""
+
 MAX_PIXELS = 8192 * 8192
 """Decoders refuse larger frames before they allocate them."""
 
@@ -159,13 +163,19 @@ def packets_from(container: InputContainer, stream: Stream, key_pts: int) -> Ite
         back = int(back_s / (stream.time_base or Fraction(1, 1000)))
         try:
             container.seek(key_pts - back, stream=stream)
-        except av.FFmpegError:
+        except MEDIA_ERRORS:
             continue
         packets = container.demux(stream)
-        first = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
+        try:
+            first = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
+        except MEDIA_ERRORS:
+            continue
         if first is not None and first.pts is not None and first.pts <= key_pts:
             yield first
-            yield from packets
+            try:
+                yield from packets
+            except MEDIA_ERRORS:
+                return
             return
 
 
@@ -175,11 +185,13 @@ def read_packets(container: InputContainer, streams: list[Stream]) -> Iterator[P
     Raises:
         ResourceExceeded: a packet asks for more memory than there is.
     """
+    if not streams:
+        return  # PyAV takes none for all
     try:
         for packet in container.demux(streams):
             if packet.size:
                 yield packet
     except av.error.MemoryError as error:
         raise ResourceExceeded("A packet of the file asks for more memory than one source may have.") from error
-    except (av.FFmpegError, ValueError):
+    except MEDIA_ERRORS:
         return

@@ -23,7 +23,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from encoders.demux import MAX_PIXELS, packets_from
+from encoders.demux import MAX_PIXELS, MEDIA_ERRORS, packets_from
 from encoders.media import UNSPECIFIED, Colour, ColourRange
 
 HEAD_FRAMES = 24
@@ -101,7 +101,7 @@ def decode(packets: Iterable[Packet[Any]], max_packets: int, errors: list[str]) 
             return
         try:
             yield from packet.decode()
-        except (av.FFmpegError, ValueError) as error:
+        except MEDIA_ERRORS as error:
             errors.append(str(error))
 
 
@@ -115,7 +115,7 @@ def sample_head(container: InputContainer, stream: VideoStream, sample: PictureS
             sample.head_pts.append(frame.pts)
             if len(frames) >= HEAD_FRAMES:
                 break
-    except (av.FFmpegError, ValueError) as error:
+    except MEDIA_ERRORS as error:
         errors.append(str(error))
     sample.errors += len(errors)
     if frames:
@@ -139,7 +139,7 @@ def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, 
                 frames.append(frame)
             if len(frames) >= WINDOW_FRAMES:
                 break
-    except (av.FFmpegError, ValueError) as error:
+    except MEDIA_ERRORS as error:
         errors.append(str(error))
     _take(frames, sample)
     return found
@@ -150,7 +150,7 @@ def decode_times(container: InputContainer, stream: VideoStream, max_packets: in
     times: list[int | None] = []
     try:
         times.extend(frame.pts for frame in decode(container.demux(stream), max_packets, []))
-    except (av.FFmpegError, ValueError):
+    except MEDIA_ERRORS:
         return times
     return times
 
@@ -186,7 +186,7 @@ def judge_fields(frames: list[VideoFrame]) -> Counter[str]:
                 except (av.error.BlockingIOError, av.error.EOFError):
                     break
                 verdicts[judged.metadata.get("lavfi.idet.multiple.current_frame", "undetermined")] += 1
-    except (av.FFmpegError, ValueError):
+    except MEDIA_ERRORS:
         return verdicts
     return verdicts
 
@@ -264,6 +264,6 @@ def sample_sound(container: InputContainer, stream: AudioStream) -> AudioFrame |
         for frame in decode(container.demux(stream), HEAD_PACKETS, errors):
             if frame.samples and frame.sample_rate:
                 return cast(AudioFrame, frame)
-    except (av.FFmpegError, ValueError) as error:
+    except MEDIA_ERRORS as error:
         errors.append(str(error))
     return None
