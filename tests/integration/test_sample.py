@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def test_pictures_and_sound_last_as_long_as_asked(clip: Path) -> None:
 def test_the_picture_moves_and_is_cut_every_ten_seconds(clip: Path) -> None:
     with av.open(str(clip)) as container:
         luma = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(video=0)]
-    change = [float(np.abs(b - a).mean()) for a, b in zip(luma, luma[1:], strict=False)]
+    change = [float(np.abs(b - a).mean()) for a, b in itertools.pairwise(luma)]
     assert min(change) > 1
     assert int(np.argmax(change)) == 119  # between the last picture of the tenth second and the first of the eleventh
 
