@@ -47,13 +47,13 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(Exit.USAGE)
-    except FarmError as error:
-        show_error(error)
-        sys.exit(exit_code(error))
     except BrokenPipeError:
         # Whoever read the output has had enough; without this Python complains again while it shuts down.
         sys.stderr.close()
         sys.exit(Exit.FAILED)
+    except (FarmError, OSError) as error:
+        show_error(error)
+        sys.exit(exit_code(error))
     sys.exit(code or Exit.DONE)
 
 

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from encoders.errors import FarmError, Fault
 from gateway import schemas
 from gateway.client_http import ApiProblem, Backoff, PatientHttp
 from gateway.part_sender import PartSender, SentPart, SourceChanged
@@ -30,6 +31,27 @@ PARALLEL_PARTS = 4
 """How many parts travel at once: enough to fill a long thin line, few enough for a phone."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.3, 2.0
 TITLE_CHARS = 80
+
+
+class SourceEmpty(FarmError):
+    """A file without bytes; nothing was sent."""
+
+    code = "source_empty"
+    fault = Fault.INPUT
+
+
+class RequestInvalid(FarmError):
+    """What was asked for fits no request; nothing was sent."""
+
+    code = "request_invalid"
+    fault = Fault.CALLER
+
+
+class AnswerUnreadable(FarmError):
+    """Whoever answers is no farm, or one of another version."""
+
+    code = "answer_unreadable"
+    fault = Fault.INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,13 +184,17 @@ class Client:
         visibility: schemas.Visibility,
         part_size_bytes: int | None,
     ) -> schemas.UploadResponse:
-        body = schemas.InitiateRequest(
+        size_bytes = path.stat().st_size
+        if size_bytes == 0:
+            raise SourceEmpty(f"{path} is empty: there is nothing to process")
+        body = _checked(
+            schemas.InitiateRequest,
             title=(title or path.stem).strip()[:TITLE_CHARS] or "untitled",
             category=category,
             visibility=visibility,
             filename=path.name[-255:],
             content_type=content_type_of(path),
-            file_size_bytes=path.stat().st_size,
+            file_size_bytes=size_bytes,
             profile=profile,
             part_size_bytes=part_size_bytes,
         )
@@ -275,16 +301,37 @@ class Client:
         return self._get("/v1/me", schemas.MeResponse)
 
     def _get(self, path: str, model: type[Answer], params: dict[str, str] | None = None) -> Answer:
-        return model.model_validate_json(self._call("GET", path, params=params).content)
+        return _read(model, self._call("GET", path, params=params))
 
     def _post(self, path: str, body: BaseModel | None, model: type[Answer]) -> Answer:
         json = body.model_dump(mode="json", exclude_none=True) if body is not None else None
-        return model.model_validate_json(self._call("POST", path, json=json).content)
+        return _read(model, self._call("POST", path, json=json))
 
     def _call(self, method: str, path: str, **more: Any) -> httpx.Response:
         # One key for all tries: an answer that was lost on the way is given again instead of doing the thing twice.
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
         return self._http.send(lambda: self._api.build_request(method, path, headers=headers, **more))
+
+
+def _read(model: type[Answer], response: httpx.Response) -> Answer:
+    """An answer as its model."""
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        where = response.request.url
+        raise AnswerUnreadable(f"the answer of {where} is not one of this version's farms ({_told(error)})") from None
+
+
+def _checked(model: type[Answer], **fields: Any) -> Answer:
+    """A request body; what does not fit is told without asking the farm."""
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        raise RequestInvalid(_told(error)) from None
+
+
+def _told(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
 
 
 def content_type_of(path: Path) -> str:

@@ -36,8 +36,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-def exit_code(error: FarmError) -> Exit:
+def exit_code(error: FarmError | OSError) -> Exit:
     """The exit code of an error."""
+    if isinstance(error, OSError):
+        return Exit.FAILED
     if isinstance(error, FarmUnreachable):
         return Exit.UNREACHABLE
     if isinstance(error, ApiProblem) and error.status in (413, 415):
@@ -45,8 +47,11 @@ def exit_code(error: FarmError) -> Exit:
     return Exit.REJECTED if error.fault is Fault.INPUT else Exit.FAILED
 
 
-def show_error(error: FarmError) -> None:
+def show_error(error: FarmError | OSError) -> None:
     """Say on stderr what is wrong, why, and what to do."""
+    if isinstance(error, OSError):
+        err.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return
     if not isinstance(error, ApiProblem):
         err.print(f"[red]{error.code}[/]: {escape(error.detail)}", soft_wrap=True)
         return
@@ -58,13 +63,14 @@ def show_error(error: FarmError) -> None:
 
 
 def end_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does: through its `finally` blocks."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, through its `finally` blocks; nohup keeps its meaning."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def ended_by_user() -> None:

@@ -44,9 +44,10 @@ def submit(
             result: dict[str, Any] = {"file": str(path)}
             try:
                 _submit_one(client, path, profile, wait, as_json, result)
-            except FarmError as error:
+            except (FarmError, OSError) as error:
                 worst = max(worst, exit_code(error))
-                result["error"] = {"code": error.code, "detail": error.detail}
+                code, detail = (error.code, error.detail) if isinstance(error, FarmError) else ("os_error", str(error))
+                result["error"] = {"code": code, "detail": detail}
                 if not as_json:
                     err.print(f"{escape(str(path))}:", end=" ")
                     show_error(error)

@@ -77,6 +77,7 @@ def test(arguments: tuple[str, ...]) -> None:
     """Run the tests; arguments go to pytest."""
     _install_players()
     os.chdir(CHECKOUT)
+    os.environ.pop("REELMILL_DATA_DIR", None)  # set by the script, for farms; tests have folders of their own
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 

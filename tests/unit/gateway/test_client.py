@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.client import Client, content_type_of
+from gateway.client import AnswerUnreadable, Client, RequestInvalid, SourceEmpty, content_type_of
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
 from gateway.part_sender import SourceChanged
 from gateway.upload_book import UploadBook, file_key
@@ -308,3 +308,22 @@ def test_waiting_ends_when_the_video_is_settled(tmp_path: Path) -> None:
 )
 def test_content_types_follow_the_name(name: str, expected: str) -> None:
     assert content_type_of(Path(name)) == expected
+
+
+def test_an_empty_file_is_not_sent(client: Client, farm: FakeFarm, source: Path) -> None:
+    source.write_bytes(b"")
+    with pytest.raises(SourceEmpty, match="is empty"):
+        client.upload(source)
+    assert farm.requests == []
+
+
+def test_a_profile_name_that_cannot_be_one_is_told_without_asking(client: Client, farm: FakeFarm, source: Path) -> None:
+    with pytest.raises(RequestInvalid, match="profile"):
+        client.upload(source, profile="Not A Name")
+    assert farm.requests == []
+
+
+def test_whoever_is_no_farm_is_told_apart() -> None:
+    client = Client("http://shop", "tok", transport=httpx.MockTransport(lambda _: httpx.Response(200, text="<html>")))
+    with pytest.raises(AnswerUnreadable, match="http://shop/v1/me"):
+        client.me()
