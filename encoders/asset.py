@@ -27,7 +27,7 @@ class AssetFile:
     Attributes:
         path: relative to the asset's folder, with "/".
         kind: HLS and DASH (the entry points), PLAYLIST, MP4_<rendition without "p">, THUMB, PREVIEW, STORYBOARD,
-            STORYBOARD_VTT, SUBTITLES, CHAPTERS, ASSET_JSON; MEDIA for text in MP4.
+            STORYBOARD_VTT, SUBTITLES, CHAPTERS, CHAPTERS_JSON, ASSET_JSON; MEDIA for text in MP4.
         width, height: in pixels, of pictures and of what shows pictures.
         bandwidth_bps: mean rate of an MP4; the highest peak of the asset for the entry points.
     """
@@ -67,11 +67,7 @@ class AssetManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenditionReport:
-    """One rendition in `asset.json`. Rates are of the media segments, in bits a second.
-
-    Attributes:
-        measures: what was measured while it was encoded, by name.
-    """
+    """One rendition in `asset.json`. Rates are of the media segments, in bits a second."""
 
     name: str
     kind: str
@@ -90,7 +86,6 @@ class RenditionReport:
     language: str | None = None
     label: str | None = None
     default: bool | None = None
-    measures: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +99,13 @@ class ChapterReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetReport:
-    """The content of `asset.json`."""
+    """The content of `asset.json`.
+
+    Attributes:
+        measures: of the whole asset: brightness of the source's pictures (luma codes, 16 black to 235 white), how far
+            the worst picture that was decoded again is from the source's (codes), processor seconds of encoding,
+            loudness of the source's sound (LUFS).
+    """
 
     version: int
     asset_key: str
@@ -115,4 +116,5 @@ class AssetReport:
     renditions: tuple[RenditionReport, ...]
     chapters: tuple[ChapterReport, ...]
     files: tuple[AssetFile, ...]
+    measures: dict[str, float]
     warnings: tuple[str, ...]

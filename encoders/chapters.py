@@ -1,22 +1,29 @@
-"""Chapters on the asset's clock: which of the source's are kept, as WebVTT, and as the chapter list of an MP4.
+"""Chapters on the asset's clock: which of the source's are kept, and how each kind of player reads them.
 
-Pure; standard library only.
+WebVTT for pages, JSON for Apple's HLS players, and in an MP4 both a chapter list (VLC, FFmpeg) and a text track that
+the picture refers to (QuickTime, iOS). Pure; standard library only.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from encoders.media import Chapter
-from encoders.mux import box, full_box
+from encoders.mux import UNITY_MATRIX, box, data_in_this_file, full_box, handler, media_header, track_header
 from encoders.vtt import Cue, document
 
 MOST_IN_MP4 = 255
 """The chapter list counts in one byte."""
 TITLE_BYTES = 255
+TIMESCALE = 1000
+"""Of the chapter text track: milliseconds."""
+TEXT_STYLE = struct.pack(">IHH", 1, 0, 0) + bytes(8 + 8) + bytes(4) + struct.pack(">HH", 1, 0) + bytes(4)
+"""Display flags, justification, colours, box and style of a text sample entry, all at their defaults.
+Source: QuickTime File Format, text sample description."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +56,23 @@ def chapters_vtt(marks: Sequence[ChapterMark]) -> str:
     return document([Cue(start_s=mark.start_s, end_s=mark.end_s, text=mark.title) for mark in marks])
 
 
+def chapters_json(marks: Sequence[ChapterMark]) -> str:
+    """The chapters as HLS players of Apple's read them.
+
+    Source: Apple, "Providing JavaScript Object Notation (JSON) chapters" (com.apple.hls.chapters).
+    """
+    entries = [
+        {
+            "chapter": number,
+            "start-time": float(mark.start_s),
+            "duration": float(mark.end_s - mark.start_s),
+            "titles": [{"language": "und", "title": mark.title}],
+        }
+        for number, mark in enumerate(marks, 1)
+    ]
+    return json.dumps(entries, ensure_ascii=False, indent=1) + "\n"
+
+
 def chapter_list(marks: Sequence[ChapterMark]) -> bytes:
     """udta with a chpl box; nothing when there are no chapters.
 
@@ -62,3 +86,60 @@ def chapter_list(marks: Sequence[ChapterMark]) -> bytes:
         title = mark.title.encode()[:TITLE_BYTES].decode(errors="ignore").encode()
         rows.append(struct.pack(">QB", round(mark.start_s * 10_000_000), len(title)) + title)
     return box(b"udta", full_box(b"chpl", 1, 0, struct.pack(">IB", 0, len(kept)), *rows))
+
+
+def chapter_samples(marks: Sequence[ChapterMark], duration_s: Fraction) -> tuple[list[int], list[bytes]]:
+    """(durations in milliseconds, samples) of a chapter text track from time 0 to the end, without holes.
+
+    Source: QuickTime File Format, text sample data: length, text, and an atom that says that it is UTF-8.
+    """
+    if not marks:
+        return [], []
+    starts = [round(mark.start_s * TIMESCALE) for mark in marks]
+    titles = [mark.title for mark in marks]
+    if starts[0]:
+        starts, titles = [0, *starts], ["", *titles]
+    ends = [*starts[1:], max(starts[-1] + 1, round(duration_s * TIMESCALE))]
+    kept = [(end - start, title) for start, end, title in zip(starts, ends, titles, strict=True) if end > start]
+    samples = []
+    for _, title in kept:
+        text = title.encode()[:TITLE_BYTES].decode(errors="ignore").encode()
+        samples.append(struct.pack(">H", len(text)) + text + box(b"encd", struct.pack(">I", 0x100)))
+    return [duration for duration, _ in kept], samples
+
+
+def chapter_track(number: int, durations: Sequence[int], samples: Sequence[bytes], offset: int, length: int) -> bytes:
+    """The trak of a chapter text track whose samples lie one after the other at an offset of the file.
+
+    Args:
+        number: of the track; the picture's trak refers to it.
+        length: of the movie, in ticks of the movie.
+    """
+    entry = box(b"text", struct.pack(">6xH", 1), TEXT_STYLE)
+    tables = box(
+        b"stbl",
+        full_box(b"stsd", 0, 0, struct.pack(">I", 1), entry),
+        full_box(
+            b"stts", 0, 0, struct.pack(">I", len(durations)), *(struct.pack(">II", 1, each) for each in durations)
+        ),
+        full_box(b"stsc", 0, 0, struct.pack(">IIII", 1, 1, len(samples), 1)),
+        full_box(b"stsz", 0, 0, struct.pack(">II", 0, len(samples)), *(struct.pack(">I", len(one)) for one in samples)),
+        full_box(b"co64", 0, 0, struct.pack(">IQ", 1, offset)),
+    )
+    base = box(
+        b"gmhd",
+        full_box(b"gmin", 0, 0, struct.pack(">HHHHhH", 0x40, 0x8000, 0x8000, 0x8000, 0, 0)),
+        box(b"text", UNITY_MATRIX),
+    )
+    media = box(
+        b"mdia",
+        media_header(TIMESCALE, sum(durations), None),
+        handler(b"text", "Chapters"),
+        box(b"minf", base, data_in_this_file(), tables),
+    )
+    return box(b"trak", track_header(number, length, enabled=False), media)
+
+
+def chapter_reference(number: int) -> bytes:
+    """tref of the picture's trak: its chapters are in that track."""
+    return box(b"tref", box(b"chap", struct.pack(">I", number)))

@@ -72,15 +72,23 @@ def text_playlist(files: Sequence[tuple[str, Fraction]], target_s: int) -> str:
 
 
 def multivariant_playlist(
-    pictures: Sequence[Track], sounds: Sequence[Sound], texts: Sequence[Text], fps: Fraction | None, target_s: int
+    pictures: Sequence[Track],
+    sounds: Sequence[Sound],
+    texts: Sequence[Text],
+    fps: Fraction | None,
+    target_s: int,
+    chapters: str | None = None,
 ) -> str:
     """The playlist that names all others (4.4.6).
 
     Args:
         pictures: any order; empty for audio-only assets, whose variant is then the default sound.
         fps: of the pictures.
+        chapters: URI of the JSON file of chapters.
     """
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    if chapters:
+        lines.append(f'#EXT-X-SESSION-DATA:DATA-ID="com.apple.hls.chapters",URI="{chapters}"')
     grouped = sounds if pictures or len(sounds) > 1 else ()
     lines += [_sound_line(sound) for sound in grouped]
     lines += [_text_line(text) for text in texts]

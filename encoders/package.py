@@ -8,7 +8,7 @@ The folder of an asset, `media` and `out` together:
     <rendition>/init.mp4, <number>.m4s              media, in `media`; all else goes to `out`
     <rendition>/index.m3u8, iframes.m3u8; of text captions.vtt, init.mp4, <number>.m4s
     mp4/<rendition>.mp4, thumbnail.jpg, preview.mp4, storyboard.vtt, storyboard/sprite-<n>.jpg
-    chapters.vtt, asset.json
+    chapters.vtt, chapters.json, asset.json
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import TypeAdapter
 
@@ -33,12 +32,13 @@ from encoders.asset import (
     RenditionReport,
 )
 from encoders.audio import AudioResult
-from encoders.chapters import ChapterMark, chapters_vtt, place_chapters
+from encoders.chapters import ChapterMark, chapters_json, chapters_vtt, place_chapters
 from encoders.dash import Caption
 from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
 from encoders.plan import Plan, TextRendition
 from encoders.progressive import write_progressive
+from encoders.segment import SegmentResult
 from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
 from encoders.subtitles import TextResult
@@ -46,21 +46,13 @@ from encoders.tracks import Track, read_track, target_duration_s
 from encoders.wvtt import write_text_track
 
 CAPTIONS = "captions.vtt"
-
-
-class HasWarnings(Protocol):
-    """What packaging reads of a segment's result; the media itself is read from its files."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was odd, one sentence each."""
-        ...
+CHAPTERS_JSON = "chapters.json"
 
 
 def package_asset(
     plan: Plan,
     info: MediaInfo,
-    segments: Sequence[HasWarnings],
+    segments: Sequence[SegmentResult],
     audio: Sequence[AudioResult],
     media: Path,
     out: Path,
@@ -69,7 +61,7 @@ def package_asset(
     """Make an asset of finished renditions.
 
     Args:
-        segments: results of all segments, for their warnings; in any order.
+        segments: results of all segments, for their warnings and measures; in any order.
         audio: results of all sound renditions.
         media: folder with a folder for each rendition (init.mp4, 00001.m4s and on); only read.
         out: folder that gets everything else; made when absent, files of an earlier attempt are written over.
@@ -86,6 +78,7 @@ class _Packager:
 
     def __init__(self, plan: Plan, info: MediaInfo, media: Path, out: Path, texts: Sequence[TextResult]) -> None:
         self._plan = plan
+        self._info = info
         self._media = media
         self._out = out
         self._files: list[AssetFile] = []
@@ -109,7 +102,7 @@ class _Packager:
         self._chapters = place_chapters(info.chapters, plan.origin_s, self._duration_s)
         out.mkdir(parents=True, exist_ok=True)
 
-    def run(self, segments: Sequence[HasWarnings], audio: Sequence[AudioResult]) -> AssetManifest:
+    def run(self, segments: Sequence[SegmentResult], audio: Sequence[AudioResult]) -> AssetManifest:
         """Write everything; the entry points after what they name, `asset.json` last."""
         self._write_renditions()
         self._write_texts()
@@ -118,9 +111,10 @@ class _Packager:
             self._write_stills()
         if self._chapters:
             self._text("chapters.vtt", "CHAPTERS", chapters_vtt(self._chapters))
+            self._text(CHAPTERS_JSON, "CHAPTERS_JSON", chapters_json(self._chapters))
         self._write_entry_points()
-        warnings = _all_warnings(segments, audio, self._text_warnings)
-        self._write_report(warnings)
+        warnings = _all_warnings(self._info, segments, audio, self._text_warnings)
+        self._write_report(warnings, _measures(segments, audio))
         return AssetManifest(files=tuple(self._files), duration_s=self._duration_s, warnings=warnings)
 
     @property
@@ -198,10 +192,11 @@ class _Packager:
             )
             for rendition, _ in self._texts
         ]
-        master = hls.multivariant_playlist(self._pictures, self._sounds, texts, self._fps, target_s)
+        chapters = CHAPTERS_JSON if self._chapters else None
+        master = hls.multivariant_playlist(self._pictures, self._sounds, texts, self._fps, target_s, chapters)
         self._text("master.m3u8", "HLS", master, *size, peak)
 
-    def _write_report(self, warnings: tuple[str, ...]) -> None:
+    def _write_report(self, warnings: tuple[str, ...], measures: dict[str, float]) -> None:
         plan = self._plan
         report = AssetReport(
             version=ASSET_VERSION,
@@ -217,6 +212,7 @@ class _Packager:
             ),
             chapters=tuple(_chapter_report(mark) for mark in self._chapters),
             files=tuple(self._files),
+            measures=measures,
             warnings=warnings,
         )
         path = self._path(ASSET_JSON)
@@ -305,8 +301,26 @@ def _chapter_report(mark: ChapterMark) -> ChapterReport:
 
 
 def _all_warnings(
-    segments: Sequence[HasWarnings], audio: Sequence[AudioResult], others: Sequence[str]
+    info: MediaInfo, segments: Sequence[SegmentResult], audio: Sequence[AudioResult], others: Sequence[str]
 ) -> tuple[str, ...]:
-    """Each sentence once, in the order of the segments."""
-    found = [warning for result in [*segments, *audio] for warning in result.warnings] + list(others)
+    """Each sentence once, the probe's first."""
+    found = list(info.warnings)
+    found += [warning for segment in segments for warning in segment.warnings]
+    found += [warning for sound in audio for warning in sound.warnings]
+    found += others
     return tuple(dict.fromkeys(found))
+
+
+def _measures(segments: Sequence[SegmentResult], audio: Sequence[AudioResult]) -> dict[str, float]:
+    """What was measured while encoding, over the whole asset."""
+    found: dict[str, float] = {}
+    frames = sum(result.frames for result in segments)
+    if frames:
+        found["luma_mean"] = round(sum(result.luma.mean * result.frames for result in segments) / frames, 2)
+        found["luma_darkest"] = round(min(result.luma.darkest for result in segments), 2)
+        found["luma_brightest"] = round(max(result.luma.brightest for result in segments), 2)
+        found["flat_frames"] = sum(result.luma.flat_frames for result in segments)
+        found["worst_misfit"] = round(max(result.worst_misfit for result in segments), 2)
+        found["encode_cpu_s"] = round(sum(result.encode_s for result in segments), 2)
+    found |= {f"{each.name}_source_lufs": each.loudness_lufs for each in audio if each.loudness_lufs is not None}
+    return found

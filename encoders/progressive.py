@@ -20,7 +20,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from encoders.chapters import ChapterMark, chapter_list
+from encoders.chapters import ChapterMark, chapter_list, chapter_reference, chapter_samples, chapter_track
 from encoders.mux import box, data_in_this_file, file_type, full_box, handler, media_header, movie_header, track_header
 from encoders.tracks import Track, fragments_of
 
@@ -87,7 +87,7 @@ def write_progressive(
     Args:
         media: folder that holds the renditions' folders.
         language: BCP 47 tag of the sound.
-        chapters: carried as a chapter list.
+        chapters: carried as a chapter list and as a text track.
 
     Returns:
         its size in bytes.
@@ -97,18 +97,19 @@ def write_progressive(
         table.collect(number)
     chunks = sorted([each for table in tables for each in table.chunks], key=lambda each: (each.start_s, each.track))
     head = file_type(b"isom", b"isom", b"iso4", b"iso6", b"avc1", b"mp41", b"mp42")
-    payload_bytes = sum(chunk.size_bytes for chunk in chunks)
+    titles = chapter_samples(chapters, max(table.track.duration_s for table in tables))
+    payload_bytes = sum(chunk.size_bytes for chunk in chunks) + sum(map(len, titles[1]))
     mdat = struct.pack(">I4s", payload_bytes + 8, b"mdat")
     if payload_bytes + 8 >= LARGE:
         mdat = struct.pack(">I4sQ", 1, b"mdat", payload_bytes + 16)
     wide = payload_bytes + (1 << 28) >= LARGE
-    extra = chapter_list(chapters)
-    size = len(_moov(tables, chunks, 0, wide, language, extra))
-    moov = _moov(tables, chunks, len(head) + size + len(mdat), wide, language, extra)
+    movie = _Movie(tables=tables, chunks=chunks, wide=wide, language=language, chapters=chapters, titles=titles)
+    moov = movie.moov(len(head) + len(movie.moov(0)) + len(mdat))
     with out.open("wb") as file:
         file.write(head + moov + mdat)
         for path, run in groupby(chunks, key=lambda chunk: chunk.path):
             _copy(path, run, file)
+        file.write(b"".join(titles[1]))
         return file.tell()
 
 
@@ -119,25 +120,44 @@ def _copy(path: Path, chunks: Iterable[_Chunk], file: BinaryIO) -> None:
             file.write(source.read(chunk.size_bytes))
 
 
-def _moov(
-    tables: Sequence[_Table], chunks: Sequence[_Chunk], first: int, wide: bool, language: str | None, extra: bytes
-) -> bytes:
-    """The moov box when the media's first byte is at offset `first`."""
-    offsets: list[list[int]] = [[] for _ in tables]
-    at = first
-    for chunk in chunks:
-        offsets[chunk.track].append(at)
-        at += chunk.size_bytes
-    scale = tables[0].track.timescale
-    lengths = [math.ceil(table.track.duration_s * scale) for table in tables]
-    traks = [
-        _trak(number, table, offsets[number - 1], wide, lengths[number - 1], language)
-        for number, table in enumerate(tables, 1)
-    ]
-    return box(b"moov", movie_header(scale, max(lengths), len(tables) + 1), *traks, extra)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Movie:
+    """Everything that the moov says; `wide`: chunk offsets take 64 bits."""
+
+    tables: Sequence[_Table]
+    chunks: Sequence[_Chunk]
+    wide: bool
+    language: str | None
+    chapters: Sequence[ChapterMark]
+    titles: tuple[list[int], list[bytes]]
+
+    def moov(self, first: int) -> bytes:
+        """The moov box when the media's first byte is at offset `first`."""
+        offsets: list[list[int]] = [[] for _ in self.tables]
+        at = first
+        for chunk in self.chunks:
+            offsets[chunk.track].append(at)
+            at += chunk.size_bytes
+        scale = self.tables[0].track.timescale
+        lengths = [math.ceil(table.track.duration_s * scale) for table in self.tables]
+        texts = len(self.tables) + 1
+        traks = [
+            _trak(
+                number,
+                table,
+                _stbl(table, offsets[number - 1], self.wide),
+                lengths[number - 1],
+                language=self.language,
+                extra=chapter_reference(texts) if self.titles[1] and number == 1 else b"",
+            )
+            for number, table in enumerate(self.tables, 1)
+        ]
+        if self.titles[1]:
+            traks.append(chapter_track(texts, *self.titles, at, max(lengths)))
+        return box(b"moov", movie_header(scale, max(lengths), len(traks) + 1), *traks, chapter_list(self.chapters))
 
 
-def _trak(number: int, table: _Table, offsets: Sequence[int], wide: bool, length: int, language: str | None) -> bytes:
+def _trak(number: int, table: _Table, stbl: bytes, length: int, *, language: str | None, extra: bytes) -> bytes:
     track = table.track
     sounding = bool(track.sample_rate)
     header = track_header(
@@ -148,9 +168,9 @@ def _trak(number: int, table: _Table, offsets: Sequence[int], wide: bool, length
         b"mdia",
         media_header(track.timescale, track.duration, language if sounding else None),
         handler(b"soun", "Sound") if sounding else handler(b"vide", "Picture"),
-        box(b"minf", kind, data_in_this_file(), _stbl(table, offsets, wide)),
+        box(b"minf", kind, data_in_this_file(), stbl),
     )
-    return box(b"trak", header, media)
+    return box(b"trak", header, extra, media)
 
 
 def _stbl(table: _Table, offsets: Sequence[int], wide: bool) -> bytes:

@@ -51,7 +51,7 @@ def test_all_files_are_listed_once_with_their_sizes(asset: Asset) -> None:
     assert all(file.bytes == (asset.out / path).stat().st_size > 0 for path, file in listed.items())
     assert {file.kind for file in asset.manifest.files} == {
         *("HLS", "DASH", "PLAYLIST", "MP4_180", "THUMB", "PREVIEW"),
-        *("STORYBOARD", "STORYBOARD_VTT", "CHAPTERS", "ASSET_JSON"),
+        *("STORYBOARD", "STORYBOARD_VTT", "CHAPTERS", "CHAPTERS_JSON", "ASSET_JSON"),
     }
     assert asset.manifest.duration_s == Fraction(140 * 1001, 30_000)
 
@@ -99,9 +99,15 @@ def test_the_mp4_is_interleaved(asset: Asset) -> None:
 
 def test_chapters_are_carried(asset: Asset) -> None:
     with av.open(str(asset.out / "mp4/180p.mp4")) as container:
-        (chapter,) = container.chapters()
+        chapter = container.chapters()[-1]
     assert chapter["metadata"]["title"] == "One <1>"
     assert chapter["start"] * chapter["time_base"] == 1
+    data = (asset.out / "mp4/180p.mp4").read_bytes()
+    assert [int.from_bytes(data[box.body : box.end], "big") for box in find_boxes(data, "moov/trak/tref/chap")] == [3]
+    assert data.count(b"One <1>") == 2
+    (entry,) = json.loads((asset.out / "chapters.json").read_text())
+    assert (entry["start-time"], entry["titles"][0]["title"]) == (1.0, "One <1>")
+    assert 'DATA-ID="com.apple.hls.chapters",URI="chapters.json"' in (asset.out / "master.m3u8").read_text()
     assert "00:00:01.000 --> 00:00:04.671\nOne &lt;1&gt;" in (asset.out / "chapters.vtt").read_text()
 
 
