@@ -55,7 +55,7 @@ class BadConfiguration(BackendUnavailable):
 class SessionsExhausted(FarmError):
     """All encode sessions, or the memory that one more needs, are taken."""
 
-    code = "gpu_sessions_exhausted"
+    code = "encode_sessions_exhausted"
     fault = Fault.DEVICE
     policy: ClassVar[GpuPolicy] = GpuPolicy.BACK_OFF
 

@@ -68,9 +68,15 @@ def main() -> None:
         for found in devices:
             report("device", **found, decode_reason=error.detail, encode_reason=error.detail)
         return
+    encoding: list[tuple[CudaDevice, int]] = []
     for found in devices:
         report("device", **found)
-        prove_device(library, int(found["index"]))
+        proven = prove_device(library, int(found["index"]))
+        encoding += [proven] if proven is not None else []
+    if encoding:
+        report("step", name="count encode sessions")
+        for index, sessions in count_sessions(library, encoding).items():
+            report("found", index=index, sessions=sessions)
     if SPEED_S > 0:
         report("step", name="time FFmpeg on one core")
         report("host", cpu_lane_fps=time_cpu_lane())
@@ -135,24 +141,31 @@ def load_libraries() -> Any:
     return library
 
 
-def prove_device(library: Any, index: int) -> None:
-    """Decode, scale, encode, count and time on one device; what fails is reported with its reason."""
+def prove_device(library: Any, index: int) -> tuple[CudaDevice, int] | None:
+    """Decode, scale, encode and time on one device; what fails is reported with its reason.
+
+    Returns:
+        The open device and its B-frames when it encodes.
+    """
     try:
         report("step", name=f"open GPU {index}")
         device = CudaDevice(index)
     except FarmError as error:
         report("found", index=index, decode_reason=error.detail, encode_reason=error.detail)
-        return
+        return None
     prove_decoding(library, device)
     report("step", name=f"scale on GPU {index}")
     try:
         report("found", index=index, scale_psnr_db=round(prove_scaling(device), 1))
     except FarmError as error:
         report("found", index=index, scale_reason=error.detail)
-        return
-    prove_encoding(library, device)
+        return None
+    b_frames = prove_encoding(library, device)
     if SPEED_S > 0:
         time_device(library, device)
+        if b_frames is not None:
+            time_encoding(library, device, b_frames)
+    return None if b_frames is None else (device, b_frames)
 
 
 def prove_decoding(library: Any, device: CudaDevice) -> None:
@@ -240,8 +253,12 @@ def prove_scaling(device: CudaDevice) -> float:
     return worst
 
 
-def prove_encoding(library: Any, device: CudaDevice) -> None:
-    """H.264: eight frames in, eight pictures out that FFmpeg decodes to what went in; then sessions and their reuse."""
+def prove_encoding(library: Any, device: CudaDevice) -> int | None:
+    """H.264: eight frames in, eight pictures out that FFmpeg decodes to what went in; and again by the same session.
+
+    Returns:
+        How many B-frames it has; None when it does not encode.
+    """
     report("step", name=f"encode on GPU {device.index}")
     try:
         with typed_errors("ask NVENC for its capabilities"):
@@ -255,9 +272,8 @@ def prove_encoding(library: Any, device: CudaDevice) -> None:
         again = encode(session, layout, slots)
     except FarmError as error:
         report("found", index=device.index, encode_reason=error.detail)
-        return
+        return None
     reuse_exact = [data for _, data in first] == [data for _, data in again]
-    del session
     report(
         "found",
         index=device.index,
@@ -266,8 +282,7 @@ def prove_encoding(library: Any, device: CudaDevice) -> None:
         max_b_frames=b_frames,
         reuse_exact=reuse_exact,
     )
-    report("step", name=f"count encode sessions on GPU {device.index}")
-    report("found", index=device.index, sessions=count_sessions(library, device, b_frames))
+    return b_frames
 
 
 def encoder_spec(b_frames: int, size: tuple[int, int] = ENCODE_SIZE) -> EncoderSpec:
@@ -326,17 +341,29 @@ def check_encoded(parameter_sets: bytes, pictures: list[tuple[int, bytes]]) -> N
         raise to_gpu_error(RuntimeError(problem), "encode on the GPU")
 
 
-def count_sessions(library: Any, device: CudaDevice, b_frames: int) -> int:
-    """How many sessions are open when the next is refused; all are closed again."""
-    sessions: list[NvencSession] = []
-    try:
-        while len(sessions) < MAX_SESSIONS:
-            sessions.append(open_session(library, device, encoder_spec(b_frames), time.sleep, max_waits=0))
-    except SessionsExhausted:
-        pass
-    except FarmError as error:
-        report("note", text=f"session {len(sessions) + 1} on GPU {device.index}: {error.detail}")
-    return len(sessions)
+def count_sessions(library: Any, devices: list[tuple[CudaDevice, int]]) -> dict[int, int]:
+    """How many sessions each device has open when none opens another; all are closed again.
+
+    They are opened by turns, since GeForce cards share one limit between all cards of a machine.
+
+    Args:
+        devices: with the B-frames that each has.
+    """
+    open_on: dict[int, list[NvencSession]] = {device.index: [] for device, _ in devices}
+    left = list(devices)
+    while left:
+        for device, b_frames in tuple(left):
+            sessions = open_on[device.index]
+            try:
+                sessions.append(open_session(library, device, encoder_spec(b_frames), time.sleep, max_waits=0))
+            except FarmError as error:
+                left.remove((device, b_frames))
+                if not isinstance(error, SessionsExhausted):
+                    report("note", text=f"session {len(sessions) + 1} on GPU {device.index}: {error.detail}")
+                continue
+            if len(sessions) == MAX_SESSIONS:
+                left.remove((device, b_frames))
+    return {index: len(sessions) for index, sessions in open_on.items()}
 
 
 def time_device(library: Any, device: CudaDevice) -> None:
@@ -362,6 +389,24 @@ def time_device(library: Any, device: CudaDevice) -> None:
         )
     except FarmError as error:
         report("note", text=f"timing on GPU {device.index}: {error.detail}")
+
+
+def time_encoding(library: Any, device: CudaDevice, b_frames: int) -> None:
+    """Encoding 1080p at the fast preset by one session."""
+    report("step", name=f"time encoding on GPU {device.index}")
+    layout = plan_slot([(1920, 1080)])
+    try:
+        slots = [upload_picture(device, layout, number) for number in range(4)]
+        session = open_session(library, device, encoder_spec(b_frames, (1920, 1080)), time.sleep)
+        session.begin("probe", 0)
+        count, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < SPEED_S / 2:
+            session.push(SurfaceInput(slots[count % len(slots)], layout.surfaces[0]), idr=count % 50 == 0)
+            count += 1
+        session.finish()
+        report("found", index=device.index, encode_fps=round(count / (time.perf_counter() - begin), 1))
+    except FarmError as error:
+        report("note", text=f"timing the encoder of GPU {device.index}: {error.detail}")
 
 
 def _decode_rate(

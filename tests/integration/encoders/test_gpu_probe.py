@@ -107,6 +107,7 @@ def test_two_devices_are_proven_apart(tmp_path: Path) -> None:
     assert [device.index for device in found.devices] == [0, 1]
     assert len({device.uuid for device in found.devices}) == 2
     assert all(device.can_encode for device in found.devices)
+    assert [device.sessions for device in found.devices] == [6, 6], "they share one limit of 12"
 
 
 def test_a_proof_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:

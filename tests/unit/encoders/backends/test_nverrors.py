@@ -107,4 +107,4 @@ def test_a_library_s_exception_becomes_one_sentence_that_survives_pickling() -> 
     assert "open an encode session for 720p" in error.detail
     assert "\n" not in error.detail
     assert pickle.loads(pickle.dumps(error)).detail == error.detail
-    assert Failure.of(error).code == "gpu_sessions_exhausted"
+    assert Failure.of(error).code == "encode_sessions_exhausted"
