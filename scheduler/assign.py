@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-
 from scheduler.instructions import StartTask
 from scheduler.intake import pin
-from scheduler.jobs import JobState, TaskKind, TaskState, WorkerSpec
+from scheduler.jobs import JobState, TaskKind, WorkerSpec
 from scheduler.ledger import Attempt, Job, Ledger, Task, Worker
-from scheduler.outcomes import time_out
 from scheduler.placement import SlotPool
 from scheduler.requirements import requirement_of
 from scheduler.transitions import JobEvent, TaskEvent
@@ -21,25 +18,14 @@ def assign(ledger: Ledger) -> None:
     """Fills free places until there is no place or no task for them. Work-conserving."""
     for worker in ledger.advanced:
         if worker.attempts and worker.attempts[0].begun_at is None:
-            begin(ledger, worker.attempts[0])
+            worker.attempts[0].begun_at = ledger.now
     ledger.advanced.clear()
     _fill(ledger, ledger.idle)
     _fill(ledger, ledger.spare)
-    if ledger.settings.twins:
-        _start_twins(ledger)
-
-
-def begin(ledger: Ledger, attempt: Attempt) -> None:
-    """An attempt became the first of its worker: its time runs."""
-    attempt.begun_at = ledger.now
-    ledger.call_at(ledger.now + attempt.timeout_s + ledger.settings.stop_grace_s, time_out, attempt)
-    if attempt.task.spec.kind in TWINNED and attempt.estimate.samples:
-        entry = (ledger.now + attempt.estimate.p95_s, ledger.next_order(), attempt)
-        heappush(ledger.stragglers, entry)
 
 
 def _fill(ledger: Ledger, pool: SlotPool[Worker]) -> None:
-    while True:
+    while pool:
         wanted = ledger.queue.mask()
         mask = pool.mask(wanted) if wanted else 0
         taken = ledger.queue.take(mask) if mask else None
@@ -75,7 +61,7 @@ def _start(ledger: Ledger, task: Task, worker: Worker, backend: str, *, twin: bo
         ledger.queue.charge(job.leaf, estimate.engine_s)
     ledger.occupy(attempt)
     if worker.attempts[0] is attempt:
-        begin(ledger, attempt)
+        attempt.begun_at = ledger.now
     worker.warm = spec.cost.preset
     if worker.spec.node_id not in job.nodes:
         job.nodes |= {worker.spec.node_id}
@@ -107,24 +93,30 @@ def _best_backend(order: tuple[str, ...], spec: WorkerSpec) -> str:
     return next(backend for backend in order if backend in spec.backends)
 
 
-def _start_twins(ledger: Ledger) -> None:
-    """Twins for what takes longer than it should, on places that nothing else wants."""
-    while ledger.stragglers and ledger.stragglers[0][0] <= ledger.now:
-        _, _, attempt = heappop(ledger.stragglers)
-        ledger.overdue[(attempt.task.spec.task_id, attempt.number)] = attempt
-    if not ledger.overdue or not len(ledger.idle):
+def start_twins(ledger: Ledger) -> None:
+    """Twins for what takes longer than it should, the longest overdue first, on places that nothing else wants."""
+    if not ledger.settings.twins or not ledger.idle:
         return
-    for key, attempt in list(ledger.overdue.items()):
+    overdue = [
+        (-late_s, order, attempt)
+        for order, attempt in enumerate(ledger.attempts.values())
+        if (late_s := _late_s(ledger, attempt)) > 0.0
+    ]
+    for _, _, attempt in sorted(overdue, key=lambda entry: entry[:2]):
         task = attempt.task
-        if task.in_flight != (attempt,) or task.state is not TaskState.RUNNING:
-            del ledger.overdue[key]
-            continue
-        if task.job.leaf.paused or task.confined:
-            continue
         worker = _place_for_twin(ledger, task, attempt)
         if worker is not None:
-            del ledger.overdue[key]
             _start(ledger, task, worker, _best_backend(ledger.allowed_backends(task), worker.spec), twin=True)
+
+
+def _late_s(ledger: Ledger, attempt: Attempt) -> float:
+    """Seconds past the p95 of the prediction, for an attempt that may have a twin; 0 for others."""
+    task = attempt.task
+    if attempt.begun_at is None or not attempt.estimate.samples or task.spec.kind not in TWINNED:
+        return 0.0
+    if task.in_flight != (attempt,) or task.confined or task.job.leaf.paused:
+        return 0.0
+    return ledger.now - attempt.begun_at - attempt.estimate.p95_s
 
 
 def _place_for_twin(ledger: Ledger, task: Task, attempt: Attempt) -> Worker | None:

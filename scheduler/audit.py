@@ -37,7 +37,7 @@ def _audit_job(ledger: Ledger, job: Job) -> None:
     assert job.state is JobState.RUNNING or not any(task.in_flight for task in job.tasks), "runs without having started"
     left_s = job.expected_s + sum(task.predicted_s for task in job.tasks if task.state is not TaskState.DONE)
     assert abs(left_s - job.leaf.work_s) < TOLERANCE_S, f"job {job.job_id}: work left is miscounted"
-    queued = sorted(entry[2] for heap in job.leaf.ready.values() for entry in heap)
+    queued = sorted(entry[3] for entry in job.leaf.ready)
     assert queued == sorted(task.spec.task_id for task in job.tasks if task.bit), "queue and tasks differ"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scheduler import events, fleet, intake, outcomes
-from scheduler.assign import assign
+from scheduler.assign import assign, start_twins
 from scheduler.audit import audit
 from scheduler.events import Event
 from scheduler.explain import explain
@@ -24,6 +24,9 @@ from scheduler.ledger import Ledger
 from scheduler.reports import Explanation, SchedulerStats
 from scheduler.settings import SchedulerSettings
 from scheduler.stats import gather_stats
+
+SWEEP_EVERY_S = 1.0
+"""How often what runs is looked through for timeouts and stragglers; linear in the slots."""
 
 
 def _tick(_ledger: Ledger, _event: events.Tick) -> None:
@@ -64,7 +67,13 @@ class Scheduler:
         ledger.out = []
         _HANDLERS[type(event)](ledger, event)
         ledger.fire_timers()
+        sweeps = ledger.now >= ledger.sweep_at
+        if sweeps:
+            ledger.sweep_at = ledger.now + SWEEP_EVERY_S
+            outcomes.sweep(ledger)
         assign(ledger)
+        if sweeps:
+            start_twins(ledger)
         return ledger.out
 
     def stats(self) -> SchedulerStats:

@@ -131,7 +131,7 @@ class JobLeaf(_Member):
     Attributes:
         total_s: predicted engine-seconds of the whole job; what its finish tag is made of.
         work_s: predicted engine-seconds not done yet; what estimates are made of.
-        ready: class -> heap of (order, stamp, task id).
+        ready: heap of (order, stamp, class, task id): tasks that may start.
         due: deadline once it presses, None before; orders the owner's own jobs only.
     """
 
@@ -145,7 +145,7 @@ class JobLeaf(_Member):
         self.start = user.virtual
         self.total_s = total_s
         self.work_s = 0.0
-        self.ready: dict[int, list[tuple[tuple[float, int], int, str]]] = {}
+        self.ready: list[tuple[tuple[float, int], int, int, str]] = []
         self.paused = False
         self.due: float | None = None
         self.key = self.finish_key()
@@ -281,18 +281,14 @@ class FairQueue:
 
     def push(self, leaf: JobLeaf, bit: int, order: tuple[float, int], task_id: str) -> None:
         """A task may start. `order`: smaller is sooner, within the job."""
-        heap = leaf.ready.get(bit)
-        if heap is None:
-            heap = leaf.ready[bit] = []
-        heappush(heap, (order, next(_stamps), task_id))
+        heappush(leaf.ready, (order, next(_stamps), bit, task_id))
         if not leaf.paused and not leaf.mask & bit:
             self._activate(leaf, bit)
 
     def discard(self, leaf: JobLeaf, bit: int, task_id: str) -> None:
         """A task that was pushed may not start any more. Linear in the job's ready tasks: for rare cases."""
-        heap = leaf.ready[bit]
-        heap[:] = [entry for entry in heap if entry[2] != task_id]
-        heapify(heap)
+        leaf.ready = [entry for entry in leaf.ready if entry[3] != task_id]
+        heapify(leaf.ready)
         self._shrink(leaf, bit)
 
     def mask(self) -> int:
@@ -328,9 +324,7 @@ class FairQueue:
         if user.key < tier.virtual - self._credit:
             tier.level.rekey(user, tier.virtual - self._credit)
         tier.virtual = max(tier.virtual, user.key)
-        bit = min((bit for bit in bits_of(leaf.mask & mask)), key=lambda bit: leaf.ready[bit][0])
-        task_id = heappop(leaf.ready[bit])[2]
-        self._shrink(leaf, bit)
+        bit, task_id = self._pop(leaf, mask)
         return leaf, bit, task_id
 
     def charge(self, leaf: JobLeaf, amount_s: float) -> None:
@@ -348,8 +342,8 @@ class FairQueue:
         for tier in self.tiers.values():
             for user in tier.users.values():
                 for leaf in user.jobs.values():
-                    ready = sum(bit for bit, heap in leaf.ready.items() if heap)
-                    assert leaf.mask == (0 if leaf.paused else ready), f"job {leaf.job_id}: mask and ready tasks differ"
+                    ready = 0 if leaf.paused else sum({entry[2] for entry in leaf.ready})
+                    assert leaf.mask == ready, f"job {leaf.job_id}: mask and ready tasks differ"
                 _check_level(user.level, user.jobs.values(), user.mask)
                 assert user.jobs or not user.mask
             _check_level(tier.level, tier.users.values(), tier.mask)
@@ -370,14 +364,26 @@ class FairQueue:
         return best
 
     def _publish(self, leaf: JobLeaf) -> None:
-        for bit, heap in leaf.ready.items():
-            if heap and not leaf.paused and not leaf.mask & bit:
+        for _, _, bit, _ in leaf.ready:
+            if not leaf.paused and not leaf.mask & bit:
                 self._activate(leaf, bit)
 
+    def _pop(self, leaf: JobLeaf, mask: int) -> tuple[int, str]:
+        """The job's first task among the classes of `mask`: its first of all, but for jobs of mixed needs."""
+        ready = leaf.ready
+        if ready[0][2] & mask:
+            _, _, bit, task_id = heappop(ready)
+        else:
+            entry = min(entry for entry in ready if entry[2] & mask)
+            _, _, bit, task_id = entry
+            ready.remove(entry)
+            heapify(ready)
+        self._shrink(leaf, bit)
+        return bit, task_id
+
     def _shrink(self, leaf: JobLeaf, bit: int) -> None:
-        if leaf.ready[bit]:
+        if leaf.ready and (leaf.mask == bit or any(entry[2] == bit for entry in leaf.ready)):
             return
-        del leaf.ready[bit]
         if leaf.mask & bit:
             self._deactivate(leaf, bit)
 

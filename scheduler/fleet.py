@@ -78,6 +78,7 @@ def device_checked(ledger: Ledger, event: DeviceChecked) -> None:
 def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
     spec, device = worker.spec, worker.device
     del ledger.workers[spec.worker_id]
+    worker.gone = True
     device.workers.discard(spec.worker_id)
     _size_bursts(ledger)
     if worker.drain_at is None:

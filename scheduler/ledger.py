@@ -16,7 +16,7 @@ from encoders.errors import Failure
 from scheduler.cost import CostModel, Estimate
 from scheduler.fairness import FairQueue, JobLeaf
 from scheduler.health import Device
-from scheduler.instructions import Alert, Instruction, ReplaceWorker, SaveJob, SaveTask, StopTask
+from scheduler.instructions import Alert, Instruction, SaveJob, SaveTask, StopTask
 from scheduler.jobs import GpuPolicy, JobState, TaskKind, TaskSpec, TaskState, Tier, WorkerSpec
 from scheduler.placement import Shape, SlotPool
 from scheduler.requirements import RequirementIndex, permitted_backends, requirement_of
@@ -111,12 +111,12 @@ class Attempt:
         begun_at: when it became the first of its worker; None while it is staged behind another.
         leaf: the place in the queue that pays for it.
         charged_s: what was charged for it.
-        stopping: it was told to stop; its result is welcome all the same unless `void`.
+        stop_by: it was told to stop, and should have ended by then; its result is welcome unless `void`.
         void: its result is of no use (the job's encoder changed).
     """
 
     __slots__ = (
-        "backend", "begun_at", "charged_s", "confined", "estimate", "leaf", "number", "stopping", "task", "timeout_s",
+        "backend", "begun_at", "charged_s", "confined", "estimate", "leaf", "number", "stop_by", "task", "timeout_s",
         "twin", "void", "worker",
     )  # fmt: skip
 
@@ -135,20 +135,27 @@ class Attempt:
         self.leaf = task.job.leaf
         self.charged_s = 0.0
         self.begun_at: float | None = None
-        self.stopping = False
+        self.stop_by: float | None = None
         self.void = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self.stop_by is not None
 
 
 class Worker:
     """A slot and what it runs: the first of `attempts` runs, the others are staged."""
 
-    __slots__ = ("attempts", "device", "drain_at", "spec", "warm")
+    __slots__ = ("attempts", "device", "drain_at", "gone", "pool", "spec", "warm")
 
     def __init__(self, spec: WorkerSpec, device: Device) -> None:
         self.spec = spec
         self.device = device
         self.attempts: list[Attempt] = []
         self.drain_at: float | None = None
+        self.gone = False
+        self.pool: SlotPool[Worker] | None = None
         self.warm = ""
 
 
@@ -170,8 +177,8 @@ class Ledger:
         self.idle: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
         self.spare: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
         self.pinned: dict[str, dict[str, Job]] = {}
-        self.stragglers: list[tuple[float, int, Attempt]] = []
-        self.overdue: dict[tuple[str, int], Attempt] = {}
+        self.sweep_at = 0.0
+        self._lanes: dict[tuple[tuple[str, ...], GpuPolicy, frozenset[str], str | None], tuple[str, ...]] = {}
         self.job_counts: dict[tuple[Tier, JobState], int] = {}
         self.asked_at: float | None = None
         self.typical_plan_s = 60.0
@@ -291,34 +298,29 @@ class Ledger:
 
     def offer(self, worker: Worker) -> None:
         """Puts a worker where its free places belong: idle, one more place to stage into, or nowhere."""
-        self.idle.remove(worker.spec)
-        self.spare.remove(worker.spec)
-        if worker.drain_at is not None or worker.spec.worker_id not in self.workers:
-            return
-        if not worker.attempts:
-            self.idle.add(worker.spec, worker, worker.device)
-        elif len(worker.attempts) < worker.spec.depth and not worker.attempts[0].stopping:
-            self.spare.add(worker.spec, worker, worker.device)
+        pool: SlotPool[Worker] | None = None
+        if worker.drain_at is None and not worker.gone:
+            if not worker.attempts:
+                pool = self.idle
+            elif len(worker.attempts) < worker.spec.depth and not worker.attempts[0].stopping:
+                pool = self.spare
+        if pool is not worker.pool:
+            if worker.pool is not None:
+                worker.pool.remove(worker.spec)
+            if pool is not None:
+                pool.add(worker.spec, worker, worker.device)
+            worker.pool = pool
 
     def stop(self, attempt: Attempt) -> None:
         """Tells an attempt to stop; its task does not count on it any more.
 
         Its place stays taken until its worker reports; a worker that does not do so in time is replaced.
         """
-        attempt.stopping = True
         self.drop_in_flight(attempt)
         self.offer(attempt.worker)
         task_id, worker_id = attempt.task.spec.task_id, attempt.worker.spec.worker_id
         self.out.append(StopTask(task_id=task_id, attempt=attempt.number, worker_id=worker_id))
-        self.call_at(self.now + self.settings.stop_grace_s, Ledger._force_out, attempt)
-
-    def _force_out(self, attempt: Attempt) -> None:
-        """A stopped attempt still holds its place: its worker hangs and must be replaced."""
-        task_id = attempt.task.spec.task_id
-        if self.attempts.get((task_id, attempt.number)) is attempt:
-            worker_id = attempt.worker.spec.worker_id
-            self.out.append(ReplaceWorker(worker_id=worker_id, reason=f"did not stop task {task_id}"))
-            self.call_at(self.now + 2 * self.settings.stop_grace_s, Ledger._force_out, attempt)
+        attempt.stop_by = self.now + self.settings.stop_grace_s
 
     def drop_in_flight(self, attempt: Attempt) -> None:
         """The task counts on the attempt no longer."""
@@ -326,14 +328,16 @@ class Ledger:
 
     def allowed_backends(self, task: Task) -> tuple[str, ...]:
         """Backends that the task may use now, best first: by policy, by what failed, by its job's encoder."""
-        backends = permitted_backends(task.spec, task.job.gpu)
-        if task.spec.kind is not TaskKind.SEGMENT:
-            return backends
-        kept = tuple(backend for backend in backends if backend not in task.job.dropped)
-        encoder = task.job.encoder
-        if encoder is None:
-            return kept
-        return tuple(backend for backend in kept if self.encoder_of(backend) == encoder) or kept
+        job, spec = task.job, task.spec
+        if spec.kind is not TaskKind.SEGMENT:
+            return spec.backends
+        key = (spec.backends, job.gpu, job.dropped, job.encoder)
+        found = self._lanes.get(key)
+        if found is None:
+            kept = tuple(name for name in permitted_backends(spec, job.gpu) if name not in job.dropped)
+            found = tuple(name for name in kept if job.encoder in (None, self.encoder_of(name))) or kept
+            self._lanes[key] = found
+        return found
 
     def offered(self, backend: str) -> bool:
         """Whether a device that is here, or expected back, runs the backend."""

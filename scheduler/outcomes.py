@@ -5,7 +5,7 @@ from __future__ import annotations
 from encoders.errors import Failure, Fault
 from scheduler.events import TaskDone, TaskFailed
 from scheduler.health import Circuit, Device
-from scheduler.instructions import CheckDevice
+from scheduler.instructions import CheckDevice, ReplaceWorker
 from scheduler.intake import finish, finish_if_complete, pin
 from scheduler.jobs import TaskKind, TaskState
 from scheduler.ledger import Attempt, Job, Ledger, Task
@@ -97,10 +97,20 @@ def hand_over(ledger: Ledger, attempt: Attempt) -> None:
         ledger.enqueue(task)
 
 
-def time_out(ledger: Ledger, attempt: Attempt) -> None:
-    """An attempt neither ended nor reported in time."""
-    if attempt.stopping or ledger.attempts.get((attempt.task.spec.task_id, attempt.number)) is not attempt:
-        return
+def sweep(ledger: Ledger) -> None:
+    """Attempts that neither ended nor reported in time are stopped; workers that do not stop are replaced."""
+    grace_s = ledger.settings.stop_grace_s
+    for attempt in list(ledger.attempts.values()):
+        if attempt.stop_by is not None:
+            if ledger.now >= attempt.stop_by:
+                attempt.stop_by = ledger.now + 2 * grace_s
+                reason = f"did not stop task {attempt.task.spec.task_id}"
+                ledger.out.append(ReplaceWorker(worker_id=attempt.worker.spec.worker_id, reason=reason))
+        elif attempt.begun_at is not None and ledger.now >= attempt.begun_at + attempt.timeout_s + grace_s:
+            _time_out(ledger, attempt)
+
+
+def _time_out(ledger: Ledger, attempt: Attempt) -> None:
     ledger.stop(attempt)
     attempt.task.timeouts += 1
     remember_lost(attempt.task, attempt)

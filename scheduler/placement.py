@@ -74,6 +74,9 @@ class SlotPool(Generic[_W]):
         self._shape = shape
         self._groups: dict[tuple[str, str, tuple[str, ...], bool], _Group[_W]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
     def __len__(self) -> int:
         return sum(len(group.workers) for group in self._groups.values())
 

@@ -329,7 +329,7 @@ def test_a_job_is_held_by_its_owners_others_no_longer_than_stated(seed: int) -> 
     job_s = mine.total_s
     user = user_leaves["u"]
     ahead_s = sum(
-        sum(float(entry[2].rsplit("/", 1)[1]) for heap in leaf.ready.values() for entry in heap)
+        sum(float(entry[3].rsplit("/", 1)[1]) for entry in leaf.ready)
         for leaf in user.jobs.values()
         if leaf is not mine and leaf.key <= mine.key
     )
