@@ -36,6 +36,11 @@ KEPT_ENVIRONMENT = {"PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "CUDA_PATH"
 SET_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "CUPY_CACHE_IN_MEMORY": "1", "CUDA_CACHE_DISABLE": "1"}
 # One thread each: a fork must not meet the lock of a numerical library's thread pool.
 SET_ENVIRONMENT |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
+PRELOAD = tuple(
+    f"encoders.{name}"
+    for name in ("probe", "segment", "audio", "package", "verify_asset", "canary", "backends.registry")
+)
+"""Whatever workers run confined: imported for each call it would cost half a second of it."""
 STARTUP_LIMIT_S = 60.0
 REAP_LIMIT_S = 5.0
 
@@ -85,8 +90,8 @@ class Confiner:
     process however it ends, and takes its children with it.
     """
 
-    def __init__(self, preload: Sequence[str] = ("encoders.probe",)) -> None:
-        """Args: preload: modules that the server imports once, so that children have them."""
+    def __init__(self, preload: Sequence[str] = PRELOAD) -> None:
+        """Args: preload: modules that the server imports once, so that children have them. They start no threads."""
         self.preload = tuple(preload)
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None

@@ -38,7 +38,8 @@ class Limits:
     """What one confined call may use; past any of it the child dies and the call raises `ResourceExceeded`.
 
     Attributes:
-        memory_bytes: private memory. Decoding 3840x2160 HEVC or AV1 with two threads takes under 1 GiB.
+        memory_bytes: private memory. Measured for decoding 3840x2160 (H.264 10 bit, HEVC): 0.3 GiB with 2 threads,
+            0.9 GiB with 16.
         cpu_s: processor time, of all threads together.
         wall_s: time on the clock.
         output_bytes: length of the longest file written.

@@ -281,6 +281,12 @@ class TestEnds:
             caller.kill()
         assert until(lambda: not alive(child) and not alive(server))
 
+    def test_the_server_stays_single_threaded_with_everything_loaded(self) -> None:
+        # A fork copies locks that other threads hold, and nobody ever opens them.
+        with Confiner() as full:
+            assert full.run(fn.add, 1, 1) == 2
+            assert len([*Path(f"/proc/{full.server_pid}/task").iterdir()]) == 1
+
     def test_a_server_that_cannot_start_says_so(self) -> None:
         with (
             Confiner(preload=("no_such_module_anywhere",)) as broken,
