@@ -15,9 +15,12 @@ export function takeToken() {
 export const keepToken = (token) => sessionStorage.setItem(KEY, token);
 export const dropToken = () => sessionStorage.removeItem(KEY);
 
+// Problem details are lower-case clauses without a full stop; hints are sentences.
+export const sentence = (text) => text.replace(/^./, (first) => first.toUpperCase()).replace(/([^.!?])$/, '$1.');
+
 export class Problem extends Error {
   constructor(status, document) {
-    super([document.detail || document.title || `HTTP ${status}`, document.hint].filter(Boolean).join(' – '));
+    super([document.detail || document.title || `HTTP ${status}`, document.hint].filter(Boolean).map(sentence).join(' '));
     this.status = status;
     this.code = document.code || 'unknown';
     this.retryable = status >= 500 || status === 429;

@@ -1,6 +1,6 @@
 // The page: signs in, takes files, lists the caller's videos with live progress, and plays them.
 
-import { call, dropToken, follow, keepToken, Problem, takeToken } from './api.js';
+import { call, dropToken, follow, keepToken, Problem, sentence, takeToken } from './api.js';
 import { play, stop } from './player.js';
 import { showStoryboard } from './storyboard.js';
 import { upload } from './upload.js';
@@ -73,7 +73,7 @@ function draw(card, video) {
   if (!card.sending) at('.overall').value = percent;
   at('.overall').setAttribute('aria-label', `${Math.round(percent)} percent`);
   at('.renditions').replaceChildren(...(busy ? video.progress?.renditions ?? [] : []).map(bar));
-  at('.error').textContent = video.rejection ? [video.rejection.detail, video.rejection.hint].filter(Boolean).join(' – ') : '';
+  at('.error').textContent = video.rejection ? [video.rejection.detail, video.rejection.hint].filter(Boolean).map(sentence).join(' ') : '';
   if (video.thumbnail_url && at('.thumb').getAttribute('src') !== video.thumbnail_url) {
     at('.thumb').src = video.thumbnail_url;
     at('.thumb').hidden = false;
@@ -103,6 +103,7 @@ function actions(card, video) {
   add('Delete', async () => {
     card.sending?.abort();
     await call('DELETE', `/v1/videos/${card.id}`);
+    remove(card);
   });
   return made;
 }
@@ -114,7 +115,7 @@ function button(card, words, action) {
     made.disabled = true;
     try {
       await action();
-      await refresh(card);
+      if (cards.has(card.id)) await refresh(card);
     } catch (error) {
       card.node.querySelector('.error').textContent = error.message;
     } finally {
@@ -138,11 +139,15 @@ async function refresh(card) {
     }
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
-    card.watch?.abort();
-    card.node.remove();
-    cards.delete(card.id);
-    $('empty').hidden = cards.size > 0;
+    remove(card);
   }
+}
+
+function remove(card) {
+  card.watch?.abort();
+  card.node.remove();
+  cards.delete(card.id);
+  $('empty').hidden = cards.size > 0;
 }
 
 async function explain(card, video) {

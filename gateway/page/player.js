@@ -7,6 +7,10 @@ export async function play(video, assets, how) {
   video.poster = assets.thumbnail || '';
   const hls = assets.hls && (await waysToHls(video));
   if (hls === 'native') {
+    video.onerror = () => {
+      how.textContent = 'HLS failed; playing the MP4.';
+      playMp4(video, assets);
+    };
     video.src = assets.hls;
     how.textContent = 'Playing HLS by the browser itself.';
   } else if (hls) {
@@ -28,6 +32,7 @@ export async function play(video, assets, how) {
 export function stop(video) {
   attached?.destroy();
   attached = null;
+  video.onerror = null;
   video.removeAttribute('src');
   video.load();
 }
@@ -44,6 +49,7 @@ async function waysToHls(video) {
 function playMp4(video, assets) {
   attached?.destroy();
   attached = null;
+  video.onerror = null;
   const best = assets.mp4.at(-1);
   if (best) video.src = best.url;
 }

@@ -1,0 +1,75 @@
+// Plays an asset whose frames say their number, and reports what the screen showed.
+
+import Hls from 'hls.js';
+import * as dashjs from 'dashjs';
+
+const BITS = 12; // of the number in the top sixth of the picture: tests/media_clips.py
+
+const happened = (target, name, ms = 20000) => new Promise((done, fail) => {
+  const timer = setTimeout(() => fail(new Error(`no ${name} in ${ms} ms`)), ms);
+  target.addEventListener(name, () => { clearTimeout(timer); done(); }, { once: true });
+});
+
+function readNumber(video) {
+  const canvas = document.createElement('canvas');
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  pen.drawImage(video, 0, 0);
+  const block = canvas.width / BITS;
+  const band = canvas.height / 6;
+  let number = 0;
+  for (let bit = 0; bit < BITS; bit += 1) {
+    const { data } = pen.getImageData((bit + 0.3) * block, band * 0.3, block * 0.4, band * 0.4);
+    let sum = 0;
+    for (let at = 0; at < data.length; at += 4) sum += data[at];
+    if (sum / (data.length / 4) > 126) number |= 1 << bit;
+  }
+  return number;
+}
+
+function open(kind, url, video, errors) {
+  if (kind === 'hls') {
+    const player = new Hls({ maxBufferLength: 60, enableWorker: false });
+    player.on(Hls.Events.ERROR, (_, error) => errors.push(`${error.type}: ${error.details}`));
+    player.loadSource(url);
+    player.attachMedia(video);
+    return () => player.destroy();
+  }
+  const player = (dashjs.MediaPlayer ?? dashjs.default.MediaPlayer)().create();
+  player.updateSettings({ streaming: { buffer: { bufferTimeDefault: 60, bufferTimeAtTopQuality: 60 } } });
+  player.on('error', (event) => errors.push(JSON.stringify(event.error ?? event)));
+  player.initialize(video, url, false);
+  return () => player.reset();
+}
+
+window.play = async (kind, url, fps, frames) => {
+  const video = Object.assign(document.createElement('video'), { muted: true });
+  document.body.replaceChildren(video);
+  const errors = [];
+  const close = open(kind, url, video, errors);
+  await happened(video, 'loadeddata');
+  const seeks = [];
+  for (const frame of frames) {
+    const sought = happened(video, 'seeked');
+    video.currentTime = (frame + 0.5) / fps;
+    await sought;
+    // 'seeked' says the decoder is there; the compositor may still hold the picture before.
+    for (let tried = 0; tried < 20 && readNumber(video) !== frame; tried += 1) await new Promise((done) => setTimeout(done, 50));
+    seeks.push([frame, readNumber(video)]);
+  }
+  const back = happened(video, 'seeked');
+  video.currentTime = 0;
+  await back;
+  let stalls = 0;
+  video.addEventListener('waiting', () => { stalls += 1; });
+  video.playbackRate = 2;
+  const over = happened(video, 'ended', 60000);
+  await video.play();
+  await over;
+  const buffered = Array.from({ length: video.buffered.length }, (_, i) => [video.buffered.start(i), video.buffered.end(i)]);
+  const report = { seeks, errors, stalls, buffered, duration: video.duration, last: readNumber(video), height: video.videoHeight };
+  close();
+  return report;
+};
+window.ready = true;
