@@ -397,6 +397,7 @@ class Dispatcher:
             slots=max(1, self.pool.slots),
             timeout_s=start.timeout_s,
             part=part_of(start.task_id),
+            trim=claimed.trim,
             plan=claimed.plan,
             info=claimed.info,
             confined=start.confined,

@@ -28,6 +28,7 @@ from cluster.tasks import Done
 from encoders.errors import Failure, Fault
 from encoders.media import MediaInfo
 from encoders.plan import Plan
+from encoders.trim import Trim
 from scheduler import instructions
 from scheduler.jobs import JobState, TaskSpec, TaskState
 
@@ -37,6 +38,7 @@ PLAN = TypeAdapter(Plan)
 INFO = TypeAdapter(MediaInfo)
 FAILURE = TypeAdapter(Failure)
 SPEC = TypeAdapter(TaskSpec)
+TRIM = TypeAdapter(Trim)
 
 TRIGGERS = {
     "too_long": VideoTrigger.TOO_LONG,
@@ -53,6 +55,7 @@ class ClaimedJob:
 
     Attributes:
         token: fencing token of the claim; part of every write.
+        trim: the span of the source that the owner wants; None: all of it.
         plan, info: None until the source has been inspected.
         done: ids of tasks that are finished, with their results in the store.
         attempts, deaths: so far, by task id.
@@ -66,6 +69,7 @@ class ClaimedJob:
     token: int
     profile: str
     source_key: str
+    trim: Trim | None
     gpu: str
     weight: float
     deadline_at: float | None
@@ -102,6 +106,7 @@ async def _claimed(session: AsyncSession, row: Job, owner: str) -> ClaimedJob:
         token=row.attempt,
         profile=row.profile,
         source_key=video.source_key,
+        trim=TRIM.validate_python(row.options["trim"]) if row.options.get("trim") else None,
         gpu=row.gpu,
         weight=row.weight,
         deadline_at=row.deadline_at,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from encoders.errors import Failure
 from encoders.media import MediaInfo
 from encoders.plan import Plan
+from encoders.trim import Trim
 from scheduler.jobs import TaskKind
 
 
@@ -22,6 +23,7 @@ class TaskRequest:
         source_key: of the upload in object storage.
         slots: encode slots that the farm has now; how finely an inspected source is cut.
         part: which segment (its index) or which sound rendition (its name); None for `inspect` and `package`.
+        trim: the span of the source that is kept; for `inspect`, whose plan holds it from then on.
         plan, info: None for `inspect`, which makes them.
         timeout_s: after this the attempt is stopped and fails.
         confined: whether this is a poison task's last try: nothing else runs in the worker's process.
@@ -39,6 +41,7 @@ class TaskRequest:
     slots: int
     timeout_s: float
     part: int | str | None = None
+    trim: Trim | None = None
     plan: Plan | None = None
     info: MediaInfo | None = None
     confined: bool = False

@@ -38,6 +38,7 @@ from encoders.limits import check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
 from encoders.segment import SegmentResult
+from encoders.trim import trim_source
 from scheduler.jobs import TaskKind
 
 T = TypeVar("T")
@@ -157,6 +158,8 @@ class Worker:
             info = self._confined(
                 probe.probe_source, source.path, source.sha256, stop=stop, limits=limits, source=source
             )
+            if request.trim is not None:
+                info = trim_source(info, request.trim)
             check_limits(info, profile)
             encoder = self._confined(
                 registry.encoder_id_of, request.backend, profile.video.preset, stop=stop, limits=limits

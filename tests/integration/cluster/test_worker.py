@@ -19,6 +19,7 @@ from cluster.tasks import Done, Outcome, TaskRequest
 from cluster.worker import Worker
 from encoders.confine import Confiner
 from encoders.errors import Failure, Fault
+from encoders.trim import Trim
 from gateway.sample import write_sample
 from scheduler.jobs import TaskKind
 
@@ -127,6 +128,28 @@ def test_a_lost_sound_record_is_made_good_by_packaging(bench: Bench, clip: Path)
         done(bench.ask(TaskKind.SEGMENT, part=each.index, plan=inspected.plan, info=inspected.info))
     packaged = done(bench.ask(TaskKind.PACKAGE, plan=inspected.plan, info=inspected.info))
     assert {each.kind for each in packaged.assets} >= {"HLS", "DASH"}
+
+
+@pytest.mark.slow
+def test_a_trim_keeps_the_span_and_nothing_else(bench: Bench, clip: Path) -> None:
+    bench.store.put_file(KEY, clip, "video/mp4")
+    inspected = done(bench.ask(TaskKind.INSPECT, trim=Trim(start_s=1.5, end_s=4.0)))
+    plan, info = inspected.plan, inspected.info
+    assert plan is not None
+    assert plan.grid is not None
+    assert (plan.grid.frames, plan.duration_s) == (75, Fraction(5, 2))
+    for each in plan.segments:
+        done(bench.ask(TaskKind.SEGMENT, part=each.index, plan=plan, info=info))
+    packaged = done(bench.ask(TaskKind.PACKAGE, plan=plan, info=info))
+    mp4 = next(each for each in packaged.assets if each.kind.startswith("MP4"))
+    path = bench.folder / "cut.mp4"
+    bench.store.get_file(mp4.key, path)
+    with av.open(str(path)) as cut, av.open(str(clip)) as whole:
+        first = next(cut.decode(video=0)).to_ndarray(format="gray")
+        wanted = [frame.to_ndarray(format="gray") for frame in whole.decode(video=0)][45]
+        assert abs(first.astype(int) - wanted.astype(int)).mean() < 6
+        assert cut.duration is not None
+        assert abs(cut.duration / 1e6 - 2.5) < 0.05
 
 
 def test_what_is_no_video_is_an_input_failure(bench: Bench, tmp_path: Path) -> None:
