@@ -29,6 +29,7 @@ WINDOWS = (0.25, 0.5, 0.8)
 """Places, as shares of the key frames, at which decoding is tried in the middle."""
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
+LEAST_START_GAP_S = Fraction(1, 4)
 SANE_SAR = (Fraction(1, 12), Fraction(12))
 
 
@@ -278,7 +279,7 @@ def _video_track(
         average_rate=frames / ((end - first) * time_base) if rate is None else rate,
         typical_rate=1 / (_typical_step(table, times) * time_base) if rate is None else None,
         frames=frames,
-        keyframe_pts=tuple(starts.tolist()) or (first,),
+        keyframe_pts=tuple(timeline.thinned(starts, LEAST_START_GAP_S / time_base).tolist()) or (first,),
     )
 
 

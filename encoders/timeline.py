@@ -111,6 +111,18 @@ def decoding_starts(packets: Packets) -> Ticks:
     return np.unique(starts)
 
 
+def thinned(starts: Ticks, least: Fraction) -> Ticks:
+    """Of ascending times, the first and then those at least so many ticks after the last one kept.
+
+    Sources without prediction start anywhere; a list of all their frames would be long, and no better to seek by.
+    """
+    kept: list[int] = []
+    for start in starts.tolist():
+        if not kept or start - kept[-1] >= least:
+            kept.append(start)
+    return np.array(kept, np.int64)
+
+
 def step_ticks(times: Ticks) -> float:
     """Median distance of neighbouring times; 0 for fewer than two."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0

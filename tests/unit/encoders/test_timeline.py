@@ -21,6 +21,7 @@ from encoders.timeline import (
     rising,
     shown_times,
     step_ticks,
+    thinned,
 )
 
 MS = Fraction(1, 1000)
@@ -140,6 +141,11 @@ class TestFitRate:
     def test_a_jump_of_years_is_no_place_on_a_grid(self) -> None:
         times = np.array([0, 40, 80, 1 << 60])
         assert fit_rate(times, MS, [Fraction(25)]) == (None, 4)
+
+
+def test_thinning_keeps_the_first_and_then_a_distance() -> None:
+    assert thinned(np.arange(0, 100, 4), Fraction(10)).tolist() == [0, 12, 24, 36, 48, 60, 72, 84, 96]
+    assert thinned(np.array([], np.int64), Fraction(10)).tolist() == []
 
 
 def test_step_is_the_median() -> None:
