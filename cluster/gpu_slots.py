@@ -5,7 +5,7 @@ second ("1080p30"): a device is worth so many units of encoding and of decoding,
 the sum of its renditions. Ray isolates a GPU only for actors that take some of `num_gpus`, so every slot takes a
 fraction.
 
-`python -m cluster.gpu_slots` prints the node's custom resources as JSON, for `ray start --resources`.
+`python -m cluster.gpu_slots` prints the node's resources as JSON, for RAY_OVERRIDE_RESOURCES before `ray start`.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ def _nvenc_slots(device: DeviceProof, cores: int) -> list[SlotSpec]:
 
 def _hybrid_slots(device: DeviceProof, cores: int) -> list[SlotSpec]:
     count = max(1, min(cores, device.memory_bytes // MEMORY_PER_SLOT_BYTES))
-    return _shares(device, BackendName.HYBRID, count, 0.0, 0)
+    return _shares(device, BackendName.HYBRID, count, 0, 0)
 
 
-def _shares(device: DeviceProof, backend: BackendName, count: int, encode: float, sessions: int) -> list[SlotSpec]:
+def _shares(device: DeviceProof, backend: BackendName, count: int, encode: int, sessions: int) -> list[SlotSpec]:
     resources = {DECODE_UNITS: _down(decode_units(device) / count)}
     if encode:
         resources[ENCODE_UNITS] = _down(encode / count)
@@ -121,16 +121,16 @@ def _down(value: float) -> float:
     return math.floor(value * RAY_PRECISION + 1e-6) / RAY_PRECISION
 
 
-def encode_units(device: DeviceProof) -> float:
-    """What a device encodes, in 1080p30: engines times one engine's throughput."""
+def encode_units(device: DeviceProof) -> int:
+    """What a device encodes, in whole 1080p30: engines times one engine's throughput."""
     fps = device.encode_fps or _by_architecture(ENCODE_FPS, device.architecture)
-    return device.encode_engines * fps * HEADROOM / 30
+    return int(device.encode_engines * fps * HEADROOM / 30)
 
 
-def decode_units(device: DeviceProof) -> float:
-    """What a device decodes, in 1080p30."""
+def decode_units(device: DeviceProof) -> int:
+    """What a device decodes, in whole 1080p30."""
     fps = device.decode_fps or _by_architecture(DECODE_FPS, device.architecture)
-    return device.decode_engines * fps * HEADROOM / 30
+    return int(device.decode_engines * fps * HEADROOM / 30)
 
 
 def _by_architecture(table: Mapping[str, int], architecture: str) -> int:
@@ -144,25 +144,43 @@ def ladder_units(renditions: Sequence[Rendition], fps: Fraction) -> float:
 
 
 def node_resources(probe: GpuProbe, cores: int) -> dict[str, float]:
-    """Ray's custom resources of a node: what its slots take together, and their number; empty without a GPU."""
+    """Ray's custom resources of a node: its devices' units and the number of its slots; empty without a usable GPU.
+
+    Whole numbers, since the autoscaler's files take no others.
+    """
     slots = plan_gpu_slots(probe, cores)
     if not slots:
         return {}
-    found: dict[str, float] = {GPU_SLOTS: len(slots)}
-    for name in (ENCODE_UNITS, DECODE_UNITS):
-        total = sum(slot.resources.get(name, 0.0) for slot in slots)
-        if total:
-            found[name] = round(total, 4)
+    carrying = [device for device in probe.devices if any(slot.device_id == device.uuid for slot in slots)]
+    found: dict[str, float] = {GPU_SLOTS: len(slots), DECODE_UNITS: sum(map(decode_units, carrying))}
+    if slots[0].backend is BackendName.NVENC:
+        found[ENCODE_UNITS] = sum(map(encode_units, carrying))
     return found
 
 
+def merge_resources(declared: Mapping[str, float], proven_here: Mapping[str, float]) -> dict[str, float]:
+    """What a node really offers: what its node type declares, with the GPU's part replaced by what was proven.
+
+    Declared values let the autoscaler choose a node type before a node exists; a node whose driver or device fails the
+    probe must not be given work on their strength.
+    """
+    kept = {name: value for name, value in declared.items() if name not in (ENCODE_UNITS, DECODE_UNITS, GPU_SLOTS)}
+    return {**kept, **proven_here}
+
+
 def main() -> None:
-    """Print the node's custom resources as JSON; `{}` on a node without a usable GPU, whose reason goes to stderr."""
+    """Print the node's resources as JSON; the reason for a GPU that is not used goes to stderr.
+
+    Ray's autoscaler hands a node type's resources over in RAY_OVERRIDE_RESOURCES, which beats `ray start --resources`:
+    so what is declared there is read, corrected and printed, to be put back there.
+    """
     probe = proven()
-    resources = node_resources(probe, len(os.sched_getaffinity(0)))
-    if not resources and probe.reason:
-        sys.stderr.write(f"{probe.reason}\n")
-    sys.stdout.write(f"{json.dumps(resources)}\n")
+    found = node_resources(probe, len(os.sched_getaffinity(0)))
+    if not found:
+        reasons = [probe.reason, *(device.encode_reason or device.decode_reason for device in probe.devices)]
+        sys.stderr.write("".join(f"no GPU slots: {reason}\n" for reason in reasons if reason))
+    declared = json.loads(os.environ.get("RAY_OVERRIDE_RESOURCES") or "{}")
+    sys.stdout.write(f"{json.dumps(merge_resources(declared, found))}\n")
 
 
 if __name__ == "__main__":

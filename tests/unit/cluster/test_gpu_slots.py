@@ -14,7 +14,10 @@ from cluster.gpu_slots import (
     DECODE_UNITS,
     ENCODE_UNITS,
     GPU_SLOTS,
+    decode_units,
+    encode_units,
     ladder_units,
+    merge_resources,
     node_resources,
     plan_gpu_slots,
 )
@@ -46,7 +49,7 @@ def test_an_l4_with_eight_cores() -> None:
     assert len(slots) == 5, "32 sessions, six for each slot"
     assert {slot.backend for slot in slots} == {BackendName.NVENC}
     assert slots[0].num_gpus == 0.2
-    assert slots[0].resources == {ENCODE_UNITS: 7.3326, DECODE_UNITS: 20.4680}
+    assert slots[0].resources == {ENCODE_UNITS: 7.2, DECODE_UNITS: 20.4}
     assert slots[0].device_sessions == 32
 
 
@@ -107,6 +110,8 @@ def test_slots_never_take_more_than_there_is(cores: int, sessions: int, engines:
     for each in devices:
         mine = [slot for slot in slots if slot.device_id == each.uuid]
         assert sum(slot.num_gpus for slot in mine) <= 1 + 1e-9
+        assert sum(slot.resources[DECODE_UNITS] for slot in mine) <= decode_units(each) + 1e-6
+        assert sum(slot.resources[ENCODE_UNITS] for slot in mine) <= encode_units(each) + 1e-6
         assert all(slot.num_gpus > 0 for slot in mine)
     assert node_resources(host(*devices), cores)[GPU_SLOTS] == len(slots)
 
@@ -119,3 +124,16 @@ def test_a_ladder_costs_its_pixels(fps: Fraction, units: float) -> None:
     ]
 
     assert ladder_units(ladder, fps) == pytest.approx(units, abs=0.01)
+
+
+def test_what_was_proven_replaces_what_a_node_type_declares() -> None:
+    declared = {"CPU": 8, "GPU": 1, ENCODE_UNITS: 36.0, DECODE_UNITS: 102.0, GPU_SLOTS: 5, "other": 1}
+
+    assert merge_resources(declared, {ENCODE_UNITS: 18.0, GPU_SLOTS: 2}) == {
+        "CPU": 8,
+        "GPU": 1,
+        "other": 1,
+        ENCODE_UNITS: 18.0,
+        GPU_SLOTS: 2,
+    }
+    assert merge_resources(declared, {}) == {"CPU": 8, "GPU": 1, "other": 1}
