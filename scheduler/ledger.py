@@ -23,6 +23,8 @@ from scheduler.requirements import RequirementIndex, permitted_backends, require
 from scheduler.settings import SchedulerSettings
 from scheduler.transitions import JobEvent, TaskEvent, next_job_state, next_task_state
 
+NONE: frozenset[str] = frozenset()
+"""The empty set, shared: each `frozenset()` would be an object of its own, in every job and task."""
 ARRIVAL_MEMORY_S = 900.0
 """Time constant of the rate of arrivals: long against bursts, short against the hours of a day."""
 PACE_LEARNING = 0.05
@@ -60,10 +62,10 @@ class Job:
         self.tasks: list[Task] = []
         self.open = True
         self.done_count = 0
-        self.done_ids: frozenset[str] = frozenset()
+        self.done_ids: frozenset[str] = NONE
         self.encoder: str | None = None
-        self.dropped: frozenset[str] = frozenset()
-        self.nodes: frozenset[str] = frozenset()
+        self.dropped: frozenset[str] = NONE
+        self.nodes: frozenset[str] = NONE
         self.expected_s = 0.0
         self.started_at: float | None = None
 
@@ -96,7 +98,7 @@ class Task:
         self.in_flight: tuple[Attempt, ...] = ()
         self.lost: dict[int, str] | None = None
         self.bit = 0
-        self.failed_devices: frozenset[str] = frozenset()
+        self.failed_devices: frozenset[str] = NONE
         self.device_failures = 0
         self.infrastructure_failures = 0
         self.timeouts = 0
