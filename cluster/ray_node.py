@@ -101,6 +101,9 @@ class RayNode:
         ]
         command += [f"--include-dashboard={str(self.dashboard).lower()}", "--dashboard-host=127.0.0.1"]
         command += [f"--dashboard-port={self.dashboard_port}"]
+        command += [
+            "--no-monitor"
+        ]  # the autoscaler's; one node by itself scales nothing, and its start costs a CPU second
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,

@@ -8,21 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from cluster.metadata.lifecycle import VideoStatus
 from gateway.farm_folder import FarmFolder
 from gateway.sample import write_sample
 from tests.e2e.alone import Alone
-from tests.e2e.running_farm import RunningFarm
+from tests.e2e.running_farm import RunningFarm, wait_until
 
 
 @pytest.fixture(scope="session")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFarm]:
-    """A farm on embedded defaults with two slots; its end is checked to leave no process behind."""
+def farm(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[RunningFarm]:
+    """A farm on embedded defaults with two slots. At the end it is interrupted amid a job, and must leave no process."""
     folder = tmp_path_factory.mktemp("farm")
     root = folder / "data"
     alone = Alone(folder / "up", "up", "--port", "0", REELMILL_DATA_DIR=str(root), REELMILL_WORKER_SLOTS="2")
     try:
         alone.wait_for(lambda said: "TOKEN" in said)
-        yield RunningFarm(FarmFolder(root).state()["url"], root)
+        running = RunningFarm(FarmFolder(root).state()["url"], root)
+        yield running
+        with running.client() as client:
+            upload = client.upload(long_clip)
+            wait_until(lambda: client.status(upload.video_id).status is VideoStatus.PROCESSING)
     finally:
         alone.interrupt()
         ended = alone.wait()

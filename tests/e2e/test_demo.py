@@ -27,23 +27,3 @@ def test_the_demo_shows_the_whole_way_and_leaves_nothing(tmp_path: Path) -> None
     for word in ("360p", "144p", "master.m3u8", "manifest.mpd", "inspect", "segment", "package", "upload", "kb/s"):
         assert word in ended.stdout, ended.stdout
     assert "published" in ended.stderr
-
-
-def test_an_interrupted_demo_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
-    before = demo_folders()
-    alone = Alone(tmp_path, "demo", "--seconds", "20", "--height", "360")
-    alone.wait_for(lambda said: "PROCESSING" in said)
-    alone.interrupt()
-    ended = alone.wait()
-    assert ended.code == Exit.INTERRUPTED, ended.stderr
-    assert ended.left == []
-    assert demo_folders() == before
-
-
-def test_a_file_that_is_no_video_is_refused_with_a_reason(tmp_path: Path) -> None:
-    source = tmp_path / "notes.mp4"
-    source.write_text("these are notes\n" * 100)
-    ended = Alone(tmp_path / "run", "demo", str(source)).wait()
-    assert ended.code == Exit.REJECTED, ended.stderr
-    assert "REJECTED_FORMAT" in ended.stderr
-    assert ended.left == []

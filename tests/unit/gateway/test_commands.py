@@ -139,3 +139,23 @@ def test_a_farm_that_was_killed_is_unreachable_not_a_traceback(
     monkeypatch.setattr("gateway.client_http.Backoff.pause_s", lambda *_: 0.0)
     assert code_of("jobs") == Exit.UNREACHABLE
     assert "http://127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.commands.jobs.open_client", interrupt)
+    assert code_of("jobs") == Exit.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/secret.mp4")
+
+    monkeypatch.setattr("gateway.commands.jobs.open_client", refuse)
+    assert code_of("jobs") == Exit.FAILED
+    assert "Permission denied: '/secret.mp4'" in capsys.readouterr().err
