@@ -92,6 +92,9 @@ class GatewayMetrics:
         self.uploads = Counter(
             "reelmill_uploads", "Upload sessions, by what became of them.", ["outcome"], registry=self.registry
         )
+        self.webhooks = Counter(
+            "reelmill_webhooks", "Tries to deliver an event, by outcome.", ["outcome"], registry=self.registry
+        )
         self.part_bytes = Counter(
             "reelmill_part_bytes", "Bytes of parts received by the data plane.", registry=self.registry
         )

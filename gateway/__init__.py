@@ -8,6 +8,8 @@ Map, in the order of a request's way:
     auth.py       bearer token -> Principal;  limits.py: rate limits per user
     uploads.py    rules of upload sessions;  videos.py: rules of videos;  publish.py: who may see what, and by which URL
     events.py     the event table as server-sent events;  webhooks.py: the same table as signed callbacks
+    background.py what happens beside requests, by one gateway at a time;  housekeeping.py: what time made superfluous
+    ports.py      what stands behind all of it, as one value;  bell.py: Redis, as far as there is one
     schemas.py    wire models: every name a client can see;  problems.py: error -> status, one table
     client.py     typed client of this API;  cli.py: the `reelmill` command
 

@@ -18,6 +18,7 @@ from cluster.storage.signing import DATA_PATH
 from encoders.profiles.load import load_profile, profile_names
 from gateway import problems
 from gateway.auth import load_secret
+from gateway.background import duties
 from gateway.bell import open_bell
 from gateway.limits import UploadLimiter
 from gateway.middleware import CrossOrigin, Measured
@@ -26,6 +27,7 @@ from gateway.publish import MediaLinks
 from gateway.routes import health, jobs, origin, page, uploads, videos
 from gateway.routes.answers import declare_problem
 from gateway.settings import GatewaySettings
+from gateway.webhooks import read_secret
 
 DESCRIPTION = """Upload a video in parts, get back an asset that plays by HLS, DASH and MP4.
 
@@ -50,7 +52,8 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(migrate, cluster.effective_database_url)
         try:
-            yield
+            async with duties(ports):
+                yield
         finally:
             await ports.bell.close()
             await ports.database.close()
@@ -78,6 +81,8 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
 def open_ports(settings: GatewaySettings, cluster: ClusterSettings) -> Ports:
     """Everything behind the gateway, by its settings; nothing is connected yet."""
     secret = load_secret(cluster.root, settings.jwt_secret.get_secret_value())
+    if settings.webhook_url:
+        read_secret(settings.webhook_secret.get_secret_value())
     return Ports(
         settings=settings,
         cluster=cluster,

@@ -48,8 +48,19 @@ class GatewaySettings(BaseSettings):
     sse_heartbeat_s: float = Field(default=15.0, gt=0)
     """Silence after which an event stream sends a comment, seconds: proxies close quiet connections after 30 to 60."""
 
+    housekeeping_every_s: float = Field(default=60.0, gt=0)
+    """How often expired uploads and other superfluous things are looked for, seconds."""
+
+    event_retention_s: float = Field(default=30 * 86_400.0, gt=0)
+    """How long events are kept for event streams and webhooks, seconds."""
+
     webhook_url: str = Field(default="")
     """Where every event is posted; empty means nowhere."""
 
     webhook_secret: SecretStr = Field(default=SecretStr(""))
     """Secret of webhook signatures, `whsec_` and base64 of 24 to 64 bytes; required with `webhook_url`."""
+
+    webhook_pauses_s: tuple[float, ...] = Field(
+        default=(5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400),
+    )
+    """Pauses before each further try of a webhook, seconds. Source: Standard Webhooks, "Deliverability"."""

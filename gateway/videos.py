@@ -14,6 +14,7 @@ from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import Asset, Job, Video
 from gateway.auth import Principal
 from gateway.errors import SourceGone, StateConflict
+from gateway.housekeeping import remove_bytes
 from gateway.ports import Ports
 from gateway.schemas import PublishRequest, RetryRequest, Visibility
 from scheduler.jobs import JobState
@@ -97,12 +98,16 @@ async def retry_video(ports: Ports, who: Principal, video_id: str, wanted: Retry
     async with ports.database.read() as session:
         found = await videos.video_of(session, who.subject, video_id)
     _check_retry(found)
-    if await asyncio.to_thread(ports.store.head, found.source_key) is None:
+    kept = found.source_key != videos.SOURCE_DROPPED
+    if not kept or await asyncio.to_thread(ports.store.head, found.source_key) is None:
         raise SourceGone("the source of this video is no longer kept")
     now = ports.clock()
 
     async def write(session: AsyncSession) -> tuple[Video, Job]:
-        _check_retry(await videos.lock_video(session, video_id))
+        locked = await videos.lock_video(session, video_id)
+        _check_retry(locked)
+        if locked.source_key == videos.SOURCE_DROPPED:
+            raise SourceGone("the source of this video is no longer kept")
         profile = wanted.profile or found.profile
         video = await videos.set_video_status(session, video_id, VideoTrigger.RETRIED, now, profile=profile)
         options: dict[str, Any] = {"trim": wanted.trim.model_dump()} if wanted.trim else {}
@@ -124,14 +129,12 @@ async def delete_video(ports: Ports, who: Principal, video_id: str) -> Callable[
     video, uploads = await ports.database.run(lambda s: deletion.delete_video(s, who.subject, video_id, now))
     await ports.bell.ring()
 
-    def remove_bytes() -> None:
+    def remove() -> None:
         for upload in uploads:
             ports.store.abort_multipart(upload.key, upload.storage_upload_id)
-        ports.store.delete(video.source_key)
-        for folder in ("assets", "work"):
-            ports.store.delete_prefix(f"{folder}/{video_id}/")
+        remove_bytes(ports, video)
 
-    return remove_bytes
+    return remove
 
 
 async def cancel_job(ports: Ports, who: Principal, job_id: str) -> Job:

@@ -6,7 +6,8 @@ Map:
     database, migrations            engines, transactions, Alembic
     uploads, videos, idempotency    what the gateway asks
     jobs, leases                    what the dispatcher asks: claims, fencing, leadership
-    events                          the outbox, and what SSE and webhooks read
+    events, deliveries              the outbox, what SSE and webhooks read, and how far webhooks have come
+    overview, retention             what lists show of many videos; what time has made superfluous
 
 Invariants: every function takes a session first and never commits: the caller's `async with db.write()` is the
 transaction. Times come in as arguments (epoch seconds). Every read on behalf of a user carries that user's id. Every

@@ -217,6 +217,20 @@ class Event(Base):
     body: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class DeliveryCursor(Base):
+    """How far a reader of the events that must reach somebody else has come, and when it tries again."""
+
+    __tablename__ = "delivery_cursors"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    event_id: Mapped[int] = mapped_column(BigInteger)
+    """The last event that is done with."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Failed tries of the event after that."""
+    due_at: Mapped[float] = mapped_column(default=0.0)
+    """When that event may be tried again."""
+
+
 class Lease(Base):
     """Who leads. `token` rises each time it is taken, and fences off who had it before."""
 

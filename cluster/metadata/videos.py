@@ -21,6 +21,9 @@ from cluster.metadata import events
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger, next_video_status
 from cluster.metadata.schema import Asset, Video
 
+SOURCE_DROPPED = ""
+"""`source_key` of a video whose source is no longer kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAsset:
@@ -174,7 +177,9 @@ async def published_assets(session: AsyncSession, video_id: str) -> Sequence[Ass
 async def sources_to_drop(session: AsyncSession, settled_before: float, limit: int) -> Sequence[Video]:
     """Rejected and failed videos whose source's retention is over: their status has not changed since then."""
     rejected = [str(status) for status in VideoStatus if status.rejected]
-    query = select(Video).where(Video.status.in_(rejected), Video.updated_at < settled_before)
+    query = select(Video).where(
+        Video.status.in_(rejected), Video.updated_at < settled_before, Video.source_key != SOURCE_DROPPED
+    )
     return (await session.scalars(query.order_by(Video.updated_at).limit(limit))).all()
 
 
