@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from cluster.scratch import claim_scratch, sweep_scratch
 from cluster.settings import ClusterSettings
 from cluster.staging import Staging
 from cluster.storage.open import open_store
@@ -27,12 +28,15 @@ class SlotHolder:
     def __init__(self, settings: ClusterSettings, worker_id: str) -> None:
         self.worker_id = worker_id
         node_id = ray.get_runtime_context().get_node_id()
-        scratch = settings.root / "scratch" / f"{worker_id}-{uuid.uuid4().hex[:8]}"
+        sweep_scratch(settings.scratch_dir)
+        scratch = claim_scratch(settings.scratch_dir, f"{worker_id}-{uuid.uuid4().hex[:8]}")
+        staging = Staging(settings.staging_dir, settings.staging_bytes)
+        staging.evict()
         self.worker = Worker(
             store=open_store(settings.effective_store_url, settings.public_url),
-            staging=Staging(settings.staging_dir, settings.staging_bytes),
+            staging=staging,
             confiner=Confiner(),
-            scratch=scratch,
+            scratch=scratch / "work",
             encode_log=settings.root / "logs" / "encodes.jsonl",
             memory_bytes=settings.task_memory_bytes,
         )

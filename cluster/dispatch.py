@@ -18,6 +18,7 @@ from prometheus_client import start_http_server
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from cluster.caretaker import Caretaker
 from cluster.dispatcher import Dispatcher
 from cluster.doorbell import JOBS, Doorbell
 from cluster.errors import ClusterUnavailable, DatabaseUnavailable
@@ -29,6 +30,7 @@ from cluster.metrics import DispatcherMetrics
 from cluster.pool import NAMESPACE
 from cluster.ray_node import ray_environment
 from cluster.settings import ClusterSettings
+from cluster.storage.open import open_store
 from scheduler.engine import Scheduler
 from scheduler.settings import SchedulerSettings
 
@@ -141,6 +143,8 @@ async def serve(settings: ClusterSettings) -> None:
             await bell.wait(timeout_s)
 
     dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish)
+    store = open_store(settings.effective_store_url, settings.public_url)
+    caretaker = Caretaker(database, store, settings.source_retention_s)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -150,6 +154,7 @@ async def serve(settings: ClusterSettings) -> None:
             work = [
                 group.create_task(dispatcher.run(wait)),
                 group.create_task(keep_leading(settings, database, name, owner, token)),
+                group.create_task(caretaker.run()),
             ]
             await stopping.wait()
             for task in work:

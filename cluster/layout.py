@@ -30,9 +30,19 @@ def source_key(video_id: str) -> str:
     return f"sources/{video_id}/source"
 
 
+def asset_root(video_id: str) -> str:
+    """Folder of everything that was ever made for players of a video."""
+    return f"assets/{video_id}/"
+
+
+def record_root(video_id: str) -> str:
+    """Folder of all records of a video's tasks."""
+    return f"work/{video_id}/"
+
+
 def asset_prefix(video_id: str, plan: Plan) -> str:
     """Folder of an asset, with a slash at its end."""
-    return f"assets/{video_id}/{plan.asset_key}/"
+    return f"{asset_root(video_id)}{plan.asset_key}/"
 
 
 def media_key(video_id: str, plan: Plan, rendition: str, number: int) -> str:
@@ -47,7 +57,7 @@ def init_key(video_id: str, plan: Plan, rendition: str) -> str:
 
 def record_prefix(video_id: str, plan: Plan) -> str:
     """Folder of the records of an asset's tasks."""
-    return f"work/{video_id}/{plan.asset_key}/"
+    return f"{record_root(video_id)}{plan.asset_key}/"
 
 
 def segment_record(video_id: str, plan: Plan, index: int) -> str:

@@ -93,6 +93,11 @@ class ClusterSettings(BaseSettings):
         return self.root / "staging"
 
     @property
+    def scratch_dir(self) -> Path:
+        """Where the node's workers have their folders for unfinished outputs."""
+        return self.root / "scratch"
+
+    @property
     def slots_per_node(self) -> int:
         """Encode slots of a node."""
         return self.worker_slots or len(os.sched_getaffinity(0))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from cluster.storage.base import LocalPaths, ObjectStore
 
+ABANDONED_AFTER_S = 3_600.0
+"""A fetch that has not touched its folder's files for this long was broken off, if nobody holds its lock."""
 READ_BYTES = 1 << 20
 """Read size while hashing: large enough that system calls cost nothing, small beside any memory limit."""
 
@@ -87,14 +90,19 @@ class Staging:
         marker.rename(entry / "ready.json")
 
     def evict(self, room_bytes: int = 0) -> int:
-        """Remove least recently used sources until the budget holds with `room_bytes` more; returns bytes removed."""
+        """Remove least recently used sources until the budget holds with `room_bytes` more; returns bytes removed.
+
+        What a killed process had fetched of a source goes first, whatever the budget.
+        """
         entries = []
         for entry in self.folder.iterdir():
             try:
                 used = (entry / "ready.json").stat().st_mtime
                 entries.append((used, (entry / "source").stat().st_size, entry))
             except FileNotFoundError:
-                continue  # being fetched, or being removed by another process
+                # Being fetched, being removed by another process, or neither since its process died.
+                if _untouched_since(entry, time.time() - ABANDONED_AFTER_S):
+                    _remove(entry)
         excess = sum(size for _, size, _ in entries) + room_bytes - self.budget_bytes
         removed = 0
         for _, size, entry in sorted(entries):
@@ -112,6 +120,14 @@ def _remove(entry: Path) -> bool:
             shutil.rmtree(entry, ignore_errors=True)
             return True
     except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _untouched_since(entry: Path, moment: float) -> bool:
+    """Whether nothing in a folder was written after a moment (epoch seconds)."""
+    try:
+        return all(path.stat().st_mtime < moment for path in (entry, *entry.iterdir()))
+    except FileNotFoundError:
         return False
 
 

@@ -129,6 +129,13 @@ class MediaCrashed(FarmError):
     fault = Fault.DEVICE
 
 
+class DiskFull(FarmError):
+    """The node has no room for what is being made; nothing of it is kept, and it is tried again when there is room."""
+
+    code = "disk_full"
+    fault = Fault.INFRASTRUCTURE
+
+
 class VerificationFailed(FarmError):
     """What was encoded is not what was planned; nothing of it is published."""
 

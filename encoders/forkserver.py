@@ -22,7 +22,7 @@ import traceback
 from typing import NoReturn
 
 from encoders import confine, sandbox, wire
-from encoders.errors import FarmError
+from encoders.errors import DiskFull, FarmError
 
 PARENT_CHECK_MS = 1000
 """A second look at the parent, for the case that another process holds its end of the control socket."""
@@ -161,6 +161,9 @@ def _judge_os_error(error: OSError, limits: confine.Limits) -> tuple[bytes, byte
         return wire.LIMIT, pickle.dumps(f"memory of {limits.memory_bytes >> 20} MiB")
     if error.errno == errno.EFBIG:
         return wire.LIMIT, pickle.dumps(f"output of {limits.output_bytes} bytes a file")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        traceback.print_exc()
+        return wire.ERROR, pickle.dumps((DiskFull.__module__, DiskFull.__qualname__, str(error)))
     return wire.CRASH, pickle.dumps((f"{type(error).__name__}: {error}", traceback.format_exc()))
 
 

@@ -109,3 +109,15 @@ def test_a_killed_holder_leases_nothing(tmp_path: Path) -> None:
     holder.join()
     assert staging.evict() == 5
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_fetch_left_goes_and_a_fetch_under_way_stays(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, budget_bytes=10_000)
+    for name in ("broken", "fresh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "source").write_bytes(b"half")
+        (tmp_path / name / "lease").touch()
+    for path in (tmp_path / "broken" / "source", tmp_path / "broken" / "lease", tmp_path / "broken"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    staging.evict()
+    assert {path.name for path in tmp_path.iterdir()} == {"fresh"}

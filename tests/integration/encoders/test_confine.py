@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from encoders.confine import Confiner, Limits, Stopped, describe_confinement, evidence_of, failure_of
-from encoders.errors import Damaged, FarmError, Fault, MediaCrashed, ResourceExceeded
+from encoders.errors import Damaged, DiskFull, FarmError, Fault, MediaCrashed, ResourceExceeded
 from encoders.media import Colour, ColourRange
 
 HERE = Path(__file__).parent
@@ -198,6 +198,12 @@ class TestLimits:
     def test_length_of_files(self, confiner: Confiner, tmp_path: Path) -> None:
         with pytest.raises(ResourceExceeded, match="output of 65536 bytes"):
             confiner.run(fn.write_large, tmp_path / "big", limits=Limits(output_bytes=65536), writable=[tmp_path])
+
+    def test_a_full_disk_is_the_machines_fault_and_not_the_sources(self, confiner: Confiner) -> None:
+        full = Path("/dev/full")
+        with pytest.raises(DiskFull) as caught:
+            confiner.run(fn.write_large, full, writable=[full])
+        assert failure_of(caught.value).fault is Fault.INFRASTRUCTURE
 
     @pytest.mark.parametrize("wrong", [{"memory_bytes": 0}, {"wall_s": 0}, {"open_files": -1}])
     def test_limits_must_be_positive(self, wrong: dict[str, int]) -> None:
