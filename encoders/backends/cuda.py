@@ -18,7 +18,7 @@ import numpy.typing as npt
 from encoders.backends.nverrors import typed_errors
 
 Array = npt.NDArray[np.uint8]
-HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
+HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
 """cudaMemcpyKind. Source: driver_types.h."""
 
 
@@ -133,6 +133,10 @@ class CudaDevice:
     def copy_to_host(self, array: Array, address: int) -> None:
         """Issue a copy; `array` (contiguous, pinned) holds the bytes once a later mark has been waited for."""
         self._copy(int(array.ctypes.data), address, array.nbytes, DEVICE_TO_HOST)
+
+    def copy_within(self, target: int, source: int, size_bytes: int) -> None:
+        """Issue a copy from one address of the device to another."""
+        self._copy(target, source, size_bytes, DEVICE_TO_DEVICE)
 
     def _copy(self, target: int, source: int, size_bytes: int, kind: int) -> None:
         with typed_errors("copy between host and GPU"):
