@@ -35,6 +35,8 @@ from encoders.sample import prepare
 
 LIMITS = Limits(memory_bytes=1 << 30, cpu_s=20, wall_s=30.0, output_bytes=1 << 20)
 MAX_FRAMES = 3000
+MAX_PIXELS_DECODED = 400_000_000
+"""A file's decoding ends after so many frames or pixels (200 frames of 1080p): more of the same finds nothing new."""
 MAX_SEED_BYTES = 300_000
 KINDS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("mp4", "libx264", "aac", {}),
@@ -86,11 +88,16 @@ def examine(path: Path) -> Seen:
     """Probe a file, then decode all of it, as far as it goes. Runs in a confined child."""
     info = probe_source(path, "0" * 64)
     wanted = {track.stream for track in info.audio} | ({info.video.stream} if info.video else set())
-    pictures = sounds = 0
+    pictures = sounds = pixels = 0
     with closing(open_source(path)) as container:
         for frame in islice(_frames(container, wanted), MAX_FRAMES):
-            pictures += isinstance(frame, av.VideoFrame)
-            sounds += isinstance(frame, av.AudioFrame)
+            if isinstance(frame, av.VideoFrame):
+                pictures += 1
+                pixels += frame.width * frame.height
+            else:
+                sounds += 1
+            if pixels > MAX_PIXELS_DECODED:
+                break
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Seen(pictures, sounds, info.video.frames if info.video else 0, peak_bytes)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import Any, cast
 
 import av
@@ -108,19 +110,15 @@ def decode(packets: Iterable[Packet[Any]], max_packets: int, errors: list[str]) 
 def sample_head(container: InputContainer, stream: VideoStream, sample: PictureSample) -> None:
     """Decode the track's first frames into `sample`; the container must stand at its start."""
     errors: list[str] = []
-    frames: list[VideoFrame] = []
-    try:
-        for frame in decode(container.demux(stream), HEAD_PACKETS, errors):
-            frames.append(frame)
-            sample.head_pts.append(frame.pts)
-            if len(frames) >= HEAD_FRAMES:
-                break
-    except MEDIA_ERRORS as error:
-        errors.append(str(error))
+    with closing(_Onlooker(sample)) as onlooker:
+        try:
+            for frame in islice(decode(container.demux(stream), HEAD_PACKETS, errors), HEAD_FRAMES):
+                sample.facts = sample.facts or describe_frame(frame, stream)
+                sample.head_pts.append(frame.pts)
+                onlooker.look(frame)
+        except MEDIA_ERRORS as error:
+            errors.append(str(error))
     sample.errors += len(errors)
-    if frames:
-        sample.facts = describe_frame(frames[0], stream)
-        _take(frames, sample)
 
 
 def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, sample: PictureSample) -> bool:
@@ -129,19 +127,18 @@ def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, 
     Returns:
         Whether the key frame's own picture came out: decoding can start there.
     """
-    errors: list[str] = []
-    frames: list[VideoFrame] = []
-    found = False
-    try:
-        for frame in decode(packets_from(container, stream, key_pts), HEAD_PACKETS, errors):
-            found = found or frame.pts == key_pts
-            if frame.pts is not None and frame.pts >= key_pts:
-                frames.append(frame)
-            if len(frames) >= WINDOW_FRAMES:
-                break
-    except MEDIA_ERRORS as error:
-        errors.append(str(error))
-    _take(frames, sample)
+    found, seen = False, 0
+    with closing(_Onlooker(sample)) as onlooker:
+        try:
+            for frame in decode(packets_from(container, stream, key_pts), HEAD_PACKETS, []):
+                found = found or frame.pts == key_pts
+                if frame.pts is not None and frame.pts >= key_pts:
+                    onlooker.look(frame)
+                    seen += 1
+                if seen >= WINDOW_FRAMES:
+                    break
+        except MEDIA_ERRORS:
+            return found
     return found
 
 
@@ -155,40 +152,67 @@ def decode_times(container: InputContainer, stream: VideoStream, max_packets: in
     return times
 
 
-def _take(frames: list[VideoFrame], sample: PictureSample) -> None:
-    sample.sizes.update((frame.width, frame.height) for frame in frames)
-    flagged = sum(frame.interlaced_frame for frame in frames)
-    sample.flagged += flagged
-    sample.plain += len(frames) - flagged
-    same = [frame for frame in frames if (frame.width, frame.height) == (frames[0].width, frames[0].height)]
-    if same and same[0].height in FIELD_HEIGHTS:
-        sample.verdicts.update(judge_fields(same))
+class _Onlooker:
+    """Counts what successive frames show into a sample; holds no frame, since 8K ones are large."""
+
+    def __init__(self, sample: PictureSample) -> None:
+        self._sample = sample
+        self._judge: FieldJudge | None = None
+        self._size: tuple[int, int] | None = None
+
+    def look(self, frame: VideoFrame) -> None:
+        """Take one more frame into account."""
+        size = (frame.width, frame.height)
+        self._sample.sizes.add(size)
+        self._sample.flagged += frame.interlaced_frame
+        self._sample.plain += not frame.interlaced_frame
+        if self._size is None:
+            self._size = size
+            self._judge = FieldJudge(frame) if frame.height in FIELD_HEIGHTS else None
+        if self._judge is not None and size == self._size:
+            self._judge.push(frame)
+
+    def close(self) -> None:
+        """Add the verdicts on fields."""
+        if self._judge is not None:
+            self._sample.verdicts.update(self._judge.finish())
 
 
-def judge_fields(frames: list[VideoFrame]) -> Counter[str]:
-    """FFmpeg's `idet` on neighbouring frames of one size and format: verdict -> number of frames."""
-    first = frames[0]
-    graph = Graph()
-    source = graph.add_buffer(
-        width=first.width, height=first.height, format=first.format, time_base=first.time_base or Fraction(1, 1000)
-    )
-    detector, sink = graph.add("idet"), graph.add("buffersink")
-    source.link_to(detector)
-    detector.link_to(sink)
-    verdicts: Counter[str] = Counter()
-    try:
-        graph.configure()
-        for frame in [*frames, None]:
-            graph.push(frame)
+class FieldJudge:
+    """FFmpeg's `idet` on neighbouring frames of one size and format. Once something fails, it says nothing more."""
+
+    def __init__(self, first: VideoFrame) -> None:
+        self._verdicts: Counter[str] = Counter()
+        self._graph: Graph | None = Graph()
+        source = self._graph.add_buffer(
+            width=first.width, height=first.height, format=first.format, time_base=first.time_base or Fraction(1, 1000)
+        )
+        detector, sink = self._graph.add("idet"), self._graph.add("buffersink")
+        source.link_to(detector)
+        detector.link_to(sink)
+        try:
+            self._graph.configure()
+        except MEDIA_ERRORS:
+            self._graph = None
+
+    def push(self, frame: VideoFrame | None) -> None:
+        """Judge one more frame; None at the end."""
+        if self._graph is None:
+            return
+        try:
+            self._graph.push(frame)
             while True:
-                try:
-                    judged = cast(VideoFrame, graph.pull())
-                except (av.error.BlockingIOError, av.error.EOFError):
-                    break
-                verdicts[judged.metadata.get("lavfi.idet.multiple.current_frame", "undetermined")] += 1
-    except MEDIA_ERRORS:
-        return verdicts
-    return verdicts
+                judged = cast(VideoFrame, self._graph.pull())
+                self._verdicts[judged.metadata.get("lavfi.idet.multiple.current_frame", "undetermined")] += 1
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        except MEDIA_ERRORS:
+            self._graph = None
+
+    def finish(self) -> Counter[str]:
+        """Verdict -> number of frames: "tff", "bff", "progressive", "undetermined"."""
+        self.push(None)
+        return self._verdicts
 
 
 def describe_frame(frame: VideoFrame, stream: VideoStream) -> FrameFacts:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from encoders.sample import HEAD_FRAMES, PictureSample, judge_fields, orientation
+from encoders.sample import HEAD_FRAMES, FieldJudge, PictureSample, orientation
 
 PICTURE = np.arange(6).reshape(2, 3)
 
@@ -56,6 +56,13 @@ class TestFields:
         assert not self.sample(0, 48, tff=8).interlaced
         assert not self.sample(3 * HEAD_FRAMES, 0, progressive=3 * HEAD_FRAMES).interlaced
 
+    def judge(self, interlaced: bool) -> Counter[str]:
+        frames = self.frames(interlaced)
+        judge = FieldJudge(frames[0])
+        for frame in frames:
+            judge.push(frame)
+        return judge.finish()
+
     def frames(self, interlaced: bool) -> list[av.VideoFrame]:
         pictures = []
         for number in range(16):
@@ -68,10 +75,16 @@ class TestFields:
         return pictures
 
     def test_moving_fields_are_seen(self) -> None:
-        verdicts = judge_fields(self.frames(interlaced=True))
+        verdicts = self.judge(interlaced=True)
         assert verdicts["tff"] >= 12
 
     def test_moving_frames_are_seen(self) -> None:
-        verdicts = judge_fields(self.frames(interlaced=False))
+        verdicts = self.judge(interlaced=False)
         assert verdicts["tff"] + verdicts["bff"] == 0
         assert verdicts["progressive"] >= 12
+
+    def test_a_frame_of_another_size_ends_the_judgement_quietly(self) -> None:
+        judge = FieldJudge(av.VideoFrame(64, 64, "yuv420p"))
+        judge.push(av.VideoFrame(32, 480, "gray"))
+        judge.push(av.VideoFrame(64, 64, "yuv420p"))
+        assert judge.finish().total() <= 2
