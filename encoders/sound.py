@@ -246,7 +246,8 @@ class _Run:
         """Where the next frame starts, on the source's clock, by what was written."""
         self._stretching = False
         self._matrix = stereo_matrix([channel.name for channel in frame.layout.channels])
-        self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=sample_rate)
+        # Packed: PyAV reads the planes of at most eight channels.
+        self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=sample_rate)
 
     def fits(self, frame: av.AudioFrame) -> bool:
         """Whether a frame has this run's format."""
@@ -294,10 +295,11 @@ class _Run:
         return np.stack([np.interp(places, np.arange(count), channel) for channel in block]).astype(np.float32)
 
     def _stereo(self, frames: list[av.AudioFrame]) -> Samples:
-        blocks = [frame.to_ndarray() for frame in frames if frame.samples]
+        channels = self._matrix.shape[1]
+        blocks = [frame.to_ndarray().reshape(-1, channels) for frame in frames if frame.samples]
         if not blocks:
             return np.zeros((2, 0), np.float32)
-        block = np.concatenate(blocks, axis=1).astype(np.float32, copy=False)
+        block = np.concatenate(blocks).T.astype(np.float32, copy=False)
         if not np.isfinite(block).all():
             block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
         return np.asarray(self._matrix @ block, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,6 +110,21 @@ def test_mono_reaches_both_sides_unchanged(tmp_path: Path) -> None:
     assert mine.shape[0] == 2
     for side in mine:
         assert rms(side[4096:90_000]) == pytest.approx(rms(sound[0, 4096:90_000]), rel=0.05)
+
+
+@pytest.mark.parametrize("channels", [3, 6, 12])
+def test_unnamed_channels_are_mixed_too(tmp_path: Path, channels: int) -> None:
+    sound = np.zeros((channels, RATE), np.float32)
+    sound[0] = noise(1, channels=1)[0]
+    source = tmp_path / "unnamed.wav"
+    with wave.open(str(source), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((sound.T * 32767).astype("<i2").tobytes())
+    _, mine = decode_rendition(tmp_path / "audio", encode(source, sound_plan(Fraction(1)), tmp_path))
+    assert rms(mine[0, 4096:40_000]) == pytest.approx(rms(sound[0, 4096:40_000]), rel=0.1)
+    assert rms(mine[1, 4096:40_000]) < 0.1 * rms(mine[0, 4096:40_000])
 
 
 def test_surround_is_mixed_down_without_clipping(tmp_path: Path) -> None:
