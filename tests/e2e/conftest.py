@@ -17,7 +17,7 @@ from tests.e2e.running_farm import RunningFarm, wait_until
 
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[RunningFarm]:
-    """A farm on embedded defaults with two slots. At the end it is interrupted amid a job, and must leave no process."""
+    """A farm on embedded defaults with two slots. At its end it is interrupted amid a job and must leave no process."""
     folder = tmp_path_factory.mktemp("farm")
     root = folder / "data"
     alone = Alone(folder / "up", "up", "--port", "0", REELMILL_DATA_DIR=str(root), REELMILL_WORKER_SLOTS="2")
