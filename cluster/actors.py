@@ -16,6 +16,9 @@ from cluster.storage.open import open_store
 from cluster.tasks import Outcome, TaskRequest, WorkerDescription
 from cluster.worker import Worker
 from encoders.backends import registry
+from encoders.backends.base import BackendName
+from encoders.backends.probe import hand_down, proven
+from encoders.backends.proof import GpuProbe
 from encoders.confine import Confiner
 
 CONCURRENCY = 3
@@ -40,13 +43,17 @@ class SlotHolder:
             encode_log=settings.root / "logs" / "encodes.jsonl",
             memory_bytes=settings.task_memory_bytes,
         )
-        # In a confined child: a GPU library may end the process that loads it.
+        on_gpu = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
+        # A GPU is proven before the confiner's server starts: proving takes a process, and children inherit the proof.
+        gpus = proven() if on_gpu else GpuProbe(reason="this worker holds no part of a GPU")
+        hand_down(gpus)
         found = self.worker.confiner.run(registry.capabilities)
         backends = tuple(str(each.name) for each in found if each.available)
+        uses_gpu = any(name != BackendName.CPU for name in backends)
         self.description = WorkerDescription(
             worker_id=worker_id,
             node_id=node_id,
-            device_id=f"cpu:{node_id}",
+            device_id=gpus.devices[0].uuid if uses_gpu else f"cpu:{node_id}",
             pid=os.getpid(),
             backends=backends,
         )

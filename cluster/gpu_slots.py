@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from encoders.backends.base import BackendName
 from encoders.backends.probe import proven
@@ -156,6 +157,20 @@ def node_resources(probe: GpuProbe, cores: int) -> dict[str, float]:
     if slots[0].backend is BackendName.NVENC:
         found[ENCODE_UNITS] = sum(map(encode_units, carrying))
     return found
+
+
+def slot_options(resources: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Ray options of the actors on a node's GPUs, from the node's resources as Ray reports them; one entry a slot.
+
+    Every GPU gets the same number of slots: a fraction of a GPU must lie on one.
+    """
+    gpus = int(resources.get("GPU", 0))
+    each = int(resources.get(GPU_SLOTS, 0)) // gpus if gpus else 0
+    if not each:
+        return []
+    count = each * gpus
+    shares = {name: _down(resources[name] / count) for name in (ENCODE_UNITS, DECODE_UNITS) if resources.get(name)}
+    return [{"num_gpus": _down(1 / each), "resources": shares}] * count
 
 
 def merge_resources(declared: Mapping[str, float], proven_here: Mapping[str, float]) -> dict[str, float]:

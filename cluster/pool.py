@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors import CONCURRENCY, WorkerActor
+from cluster.gpu_slots import slot_options
 from cluster.settings import ClusterSettings
 from cluster.tasks import Outcome, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
@@ -26,6 +27,8 @@ from encoders.errors import Failure, Fault
 log = structlog.get_logger()
 
 NAMESPACE = "reelmill"
+GPU_MARK = "-gpu-"
+"""In the ids of workers that hold a part of a GPU."""
 SLOT_RESOURCE = "reelmill_slots"
 """A node may say by this Ray resource how many encode slots it offers; otherwise the settings say."""
 START_TIMEOUT_S = 120.0
@@ -37,6 +40,22 @@ CHECK_TIMEOUT_S = 60.0
 """A canary takes about a second on an idle core; it waits for what the worker does at the moment."""
 STOP_PATIENCE_S = 5.0
 """How long a stopped attempt may take to answer before its actor is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """A node that is alive, and its workers that have joined.
+
+    Attributes:
+        idle: those on which no attempt is.
+        running: attempts on all of them.
+    """
+
+    node_id: str
+    address: str
+    workers: tuple[str, ...]
+    idle: tuple[str, ...]
+    running: int
 
 
 class Pool(Protocol):
@@ -72,6 +91,18 @@ class Pool(Protocol):
         """End a worker and start another."""
         ...
 
+    def nodes(self) -> Sequence[NodeView]:
+        """The nodes that the last `refresh` saw alive."""
+        ...
+
+    def set_draining(self, node_id: str, draining: bool) -> None:
+        """Whether no more workers are started on a node."""
+        ...
+
+    def retire(self, worker_id: str) -> None:
+        """End a worker of a node that is being drained; `lost` tells it as "drained"."""
+        ...
+
     def close(self) -> None:
         """End all workers."""
         ...
@@ -83,6 +114,7 @@ class Member:
 
     description: WorkerDescription
     actor: Any
+    running: int = 0
 
 
 class WorkerPool:
@@ -107,7 +139,8 @@ class WorkerPool:
         self._numbers = itertools.count(1)
         self._starting: dict[str, set[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._drained: set[str] = set()
+        self._draining: set[str] = set()
+        self._addresses: dict[str, str] = {}
 
     @property
     def slots(self) -> int:
@@ -123,16 +156,23 @@ class WorkerPool:
         """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
         nodes = await asyncio.to_thread(ray.nodes)
         alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
+        self._addresses = {node_id: str(node.get("NodeManagerAddress", "")) for node_id, node in alive.items()}
         for worker_id, member in list(self.members.items()):
             if member.description.node_id not in alive:
                 self._drop(worker_id, "node_lost", "its node is gone")
         for node_id, node in alive.items():
-            if node_id in self._drained:
+            if node_id in self._draining:
                 continue
-            have = sum(member.description.node_id == node_id for member in self.members.values())
-            have += len(self._starting.get(node_id, ()))
-            for _ in range(self._slots(node) - have):
-                self._start(node_id)
+            on_gpus = slot_options(node.get("Resources", {}))
+            for options in on_gpus[self._have(node_id, on_gpu=True) :]:
+                self._start(node_id, options)
+            for _ in range(self._slots(node) - len(on_gpus) - self._have(node_id, on_gpu=False)):
+                self._start(node_id, {})
+
+    def _have(self, node_id: str, *, on_gpu: bool) -> int:
+        """Workers of a node that run or start, with or without a part of a GPU."""
+        running = [name for name, member in self.members.items() if member.description.node_id == node_id]
+        return sum((GPU_MARK in name) == on_gpu for name in (*running, *self._starting.get(node_id, ())))
 
     def _slots(self, node: dict[str, Any]) -> int:
         resources = node.get("Resources", {})
@@ -141,14 +181,14 @@ class WorkerPool:
         cores = int(resources.get("CPU", 0))
         return min(self.settings.worker_slots, cores) if self.settings.worker_slots else cores
 
-    def _start(self, node_id: str) -> None:
-        worker_id = f"{node_id[:8]}-{next(self._numbers)}"
+    def _start(self, node_id: str, options: dict[str, Any]) -> None:
+        worker_id = f"{node_id[:8]}{GPU_MARK if options else '-'}{next(self._numbers)}"
         self._starting.setdefault(node_id, set()).add(worker_id)
-        task = asyncio.create_task(self._bring_up(node_id, worker_id))
+        task = asyncio.create_task(self._bring_up(node_id, worker_id, options))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bring_up(self, node_id: str, worker_id: str) -> None:
+    async def _bring_up(self, node_id: str, worker_id: str, options: dict[str, Any]) -> None:
         actor = None
         try:
             actor = WorkerActor.options(
@@ -157,6 +197,7 @@ class WorkerPool:
                 max_restarts=0,
                 max_task_retries=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False),
+                **options,
             ).remote(self.settings, worker_id)
             description = await asyncio.wait_for(_value(actor.describe.remote()), START_TIMEOUT_S)
         except (RayError, TimeoutError) as error:
@@ -179,6 +220,7 @@ class WorkerPool:
         if member is None:
             return None
         reference = member.actor.run.remote(request)
+        member.running += 1
         try:
             # The worker's own limit ends a task in time; this one is for a worker that hangs itself.
             return await asyncio.wait_for(_value(reference), request.timeout_s + 2 * STOP_PATIENCE_S)
@@ -198,6 +240,8 @@ class WorkerPool:
             self._drop(worker_id, "crashed", f"{type(error).__name__}: {str(error)[:300]}")
             _kill(member.actor)
             return None
+        finally:
+            member.running -= 1
 
     async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
         """End an attempt; its `run` answers with a failure soon after. Does nothing when it is not there."""
@@ -220,9 +264,33 @@ class WorkerPool:
         except (TimeoutError, RayError) as error:
             return False, f"{type(error).__name__}: {str(error)[:300]}"
 
-    def drain(self, node_id: str) -> None:
-        """Start no more workers on a node."""
-        self._drained.add(node_id)
+    def nodes(self) -> Sequence[NodeView]:
+        """The nodes that the last `refresh` saw alive."""
+        return [self._view(node_id, address) for node_id, address in self._addresses.items()]
+
+    def _view(self, node_id: str, address: str) -> NodeView:
+        members = {key: each for key, each in self.members.items() if each.description.node_id == node_id}
+        return NodeView(
+            node_id=node_id,
+            address=address,
+            workers=tuple(members),
+            idle=tuple(key for key, each in members.items() if not each.running),
+            running=sum(each.running for each in members.values()),
+        )
+
+    def set_draining(self, node_id: str, draining: bool) -> None:
+        """Whether no more workers are started on a node."""
+        if draining:
+            self._draining.add(node_id)
+        else:
+            self._draining.discard(node_id)
+
+    def retire(self, worker_id: str) -> None:
+        """End a worker of a node that is being drained; `lost` tells it as "drained"."""
+        member = self.members.get(worker_id)
+        if member is not None:
+            self._drop(worker_id, "drained", "its node is being drained")
+            _kill(member.actor)
 
     def replace(self, worker_id: str, reason: str) -> None:
         """End a worker whatever it does; `refresh` starts another."""

@@ -32,6 +32,8 @@ from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.backends import registry
 from encoders.backends.base import BackendName
+from encoders.backends.nverrors import DeviceFault
+from encoders.backends.probe import default_cache_dir, forget_probes
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault
 from encoders.limits import check_limits
@@ -140,7 +142,14 @@ class Worker:
         out = self.scratch / "canary"
         out.mkdir(exist_ok=True)
         try:
-            seen = self.confiner.run("encoders.canary:encode_canary", backend, out, limits=limits, writable=[out])
+            seen = self.confiner.run(
+                "encoders.canary:encode_canary",
+                backend,
+                out,
+                limits=limits,
+                writable=[out],
+                devices=backend != BackendName.CPU,
+            )
         except FarmError as error:
             return False, f"{error.code}: {error.detail}"
         finally:
@@ -192,6 +201,7 @@ class Worker:
                 limits=self._limits(request, output_bytes=_output_budget(plan, part)),
                 source=source,
                 writable=[out],
+                devices=request.backend != BackendName.CPU,
             )
         encoded_s = time.monotonic() - begin - staged_s
         for rendition in result.renditions:
@@ -392,10 +402,18 @@ class Worker:
         source: StagedSource | None = None,
         readable: Sequence[Path] = (),
         writable: Sequence[Path] = (),
+        devices: bool = False,
     ) -> Any:
         """Run a function of `encoders` in a confined child; its value, or its typed error raised here."""
         paths = [*readable, *([source.path] if source else [])]
-        return self.confiner.run(function, *args, limits=limits, readable=paths, writable=list(writable), stop=stop)
+        try:
+            return self.confiner.run(
+                function, *args, limits=limits, readable=paths, writable=list(writable), devices=devices, stop=stop
+            )
+        except DeviceFault:
+            # Whoever comes after this worker proves the device anew.
+            forget_probes(default_cache_dir())
+            raise
 
     def close(self) -> None:
         """End the confined children and remove scratch files."""

@@ -8,6 +8,7 @@ CuPy is imported when a device is opened, never before: dispatcher and gateway m
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,12 +86,16 @@ class CudaDevice:
     Args:
         index: among the devices that this process sees (CUDA_VISIBLE_DEVICES).
 
+    CuPy keeps compiled kernels on disk; a confined process, which may not write there, keeps them in memory.
+
     Raises:
         NoDevice: CuPy is not installed, there is no driver, or no such device.
     """
 
     def __init__(self, index: int = 0) -> None:
         self.index = index
+        if not _cache_is_writable():
+            os.environ["CUPY_CACHE_IN_MEMORY"] = "1"
         with typed_errors(f"open GPU {index}"):
             import cupy
 
@@ -170,3 +175,15 @@ class CudaDevice:
         with typed_errors("ask for the GPU's memory"):
             free, total = self._cupy.cuda.runtime.memGetInfo()
         return int(free), int(total)
+
+
+def _cache_is_writable() -> bool:
+    """Whether CuPy can keep compiled kernels where it does. Source: CuPy, CUPY_CACHE_DIR and its default."""
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".{os.getpid()}").touch()
+        (folder / f".{os.getpid()}").unlink()
+    except OSError:
+        return False
+    return True

@@ -6,13 +6,15 @@ usable device ends its process); what it had proven until then stands, and the s
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,8 +48,13 @@ def proven() -> GpuProbe:
     except OSError as error:
         # A confined child may not start processes; what is found here must not outlive it.
         return GpuProbe(reason=f"GPUs cannot be proven from this process: {error}")
-    os.environ[PROOF_VARIABLE] = _ADAPTER.dump_json(probe).decode()
+    hand_down(probe)
     return probe
+
+
+def hand_down(probe: GpuProbe) -> None:
+    """Make a proof what `proven` says in this process and in all that it starts from now on."""
+    os.environ[PROOF_VARIABLE] = _ADAPTER.dump_json(probe).decode()
 
 
 def default_cache_dir() -> Path:
@@ -66,18 +73,27 @@ def run_probe(
         timeout_s: after which the child is killed and what it had not proven counts as not there.
     """
     env = dict(os.environ if environment is None else environment)
-    kept = cache_dir / f"gpu-{cache_key(env)}.json" if cache_dir is not None else None
-    if kept is not None:
+    if cache_dir is None:
+        return _prove(env, timeout_s)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    kept = cache_dir / f"gpu-{cache_key(env)}.json"
+    with _one_at_a_time(cache_dir):
         found = _read(kept)
-        if found is not None:
-            return found
-    probe = _prove(env, timeout_s)
-    if kept is not None and probe.devices:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh = kept.with_suffix(f".{os.getpid()}")
-        fresh.write_bytes(_ADAPTER.dump_json(probe, indent=2))
-        fresh.replace(kept)
-    return probe
+        if found is None:
+            found = _prove(env, timeout_s)
+            if found.devices:
+                fresh = kept.with_suffix(f".{os.getpid()}")
+                fresh.write_bytes(_ADAPTER.dump_json(found, indent=2))
+                fresh.replace(kept)
+    return found
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Workers of a node start together; two probes at once would count each other's encode sessions."""
+    with (folder / "gpu.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def forget_probes(cache_dir: Path) -> None:

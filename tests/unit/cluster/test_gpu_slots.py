@@ -20,6 +20,7 @@ from cluster.gpu_slots import (
     merge_resources,
     node_resources,
     plan_gpu_slots,
+    slot_options,
 )
 from encoders.backends.base import BackendName
 from encoders.backends.proof import DeviceProof, GpuProbe
@@ -137,3 +138,16 @@ def test_what_was_proven_replaces_what_a_node_type_declares() -> None:
         GPU_SLOTS: 2,
     }
     assert merge_resources(declared, {}) == {"CPU": 8, "GPU": 1, "other": 1}
+
+
+def test_actors_on_a_node_s_gpus_take_equal_shares_that_lie_on_one_gpu_each() -> None:
+    options = slot_options({"CPU": 16, "GPU": 2, GPU_SLOTS: 5, ENCODE_UNITS: 72, DECODE_UNITS: 204})
+
+    assert len(options) == 4, "two on each GPU; a fifth would straddle them"
+    assert options[0] == {"num_gpus": 0.5, "resources": {ENCODE_UNITS: 18.0, DECODE_UNITS: 51.0}}
+
+
+def test_a_node_without_gpus_or_without_slots_starts_none() -> None:
+    assert slot_options({"CPU": 16}) == []
+    assert slot_options({"CPU": 16, "GPU": 1}) == []
+    assert slot_options({"CPU": 16, GPU_SLOTS: 3}) == []
