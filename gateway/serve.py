@@ -23,7 +23,8 @@ def main() -> None:
     try:
         app = create_app(settings, cluster)
     except (FarmError, ValueError) as error:
-        sys.exit(f"the gateway cannot start: {error}")
+        print(f"the gateway cannot start: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     uvicorn.run(
         app,
         host=settings.host,
