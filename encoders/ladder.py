@@ -10,6 +10,9 @@ from fractions import Fraction
 
 from encoders.media import VideoTrack
 
+LONGEST_SIDE = 4096
+"""Longer pictures do not decode in hardware on most devices, whose H.264 decoders end at level 5.1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
@@ -142,7 +145,9 @@ def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
 
     A rung is kept when its short side is not above the source's. When the source is smaller than the smallest rung, or
     more than a tenth larger than the last that fits, the next rung is made at the source's own size and named after
-    it, so that no pixel is invented and few are lost. When no MP4 rung fits, the largest rendition gets the MP4.
+    it, so that no pixel is invented and few are lost. Very long pictures are made smaller than their rung, to
+    `LONGEST_SIDE`; of rungs that come out alike then the first is kept. When no MP4 rung fits, the largest rendition
+    gets the MP4.
     """
     wide, tall = video.display_size
     short = min(wide, tall)
@@ -151,13 +156,15 @@ def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
     renditions = [_rendition(rung, rung.name, Fraction(rung.short_side), wide, tall) for rung in kept]
     if larger and (not kept or short > kept[-1].short_side * Fraction(11, 10)):
         renditions.append(_rendition(larger[0], f"{round(short)}p", short, wide, tall))
+    sizes = [(rendition.width, rendition.height) for rendition in renditions]
+    renditions = [rendition for index, rendition in enumerate(renditions) if sizes[index] not in sizes[:index]]
     if not any(rendition.mp4 for rendition in renditions):
         renditions[-1] = replace(renditions[-1], mp4=True)
     return tuple(renditions)
 
 
 def _rendition(rung: Rung, name: str, short_side: Fraction, wide: Fraction, tall: Fraction) -> Rendition:
-    scale = short_side / min(wide, tall)
+    scale = min(short_side / min(wide, tall), LONGEST_SIDE / max(wide, tall))
     return Rendition(
         name=name,
         width=_even(wide * scale, wide),

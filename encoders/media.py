@@ -103,9 +103,14 @@ class VideoTrack:
 
     @property
     def display_size(self) -> tuple[Fraction, Fraction]:
-        """Width and height upright in square pixels; the smaller of both ways to square a pixel's shape."""
+        """Width and height upright in square pixels; the smaller of both ways to square a pixel's shape.
+
+        A shape that would move no edge by a whole pixel counts as square: scaling for it would only blur.
+        """
         wide, tall = Fraction(self.width), Fraction(self.height)
-        if self.sar >= 1:
+        if abs(self.sar - 1) * max(wide, tall) <= 1:
+            pass
+        elif self.sar >= 1:
             tall = tall / self.sar
         else:
             wide = wide * self.sar

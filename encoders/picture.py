@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from encoders.ladder import Rendition
-from encoders.media import UNSPECIFIED, Colour, ColourRange, VideoTrack
+from encoders.media import HLG, PQ, UNSPECIFIED, Colour, ColourRange, VideoTrack
+from encoders.tonemap import Light
 
 SCALER = "bicubic+accurate_rnd"
 """libswscale's kernel, that ffmpeg itself defaults to: sharper than area or bilinear, rings less than lanczos. Without
 exact rounding its planar SIMD code is 54 to 59 dB from its own C code after four sizes, so that lanes which scale
 elsewhere would show other pictures; with it a tenth of the scaling time more is spent."""
+
+BT2020_PRIMARIES, P3_PRIMARIES = 9, 12
+"""Source: ITU-T H.273, table 2."""
 
 
 class Matrix(IntEnum):
@@ -79,10 +83,12 @@ class PictureChain:
     Attributes:
         head: from the decoded frame to the largest rendition; empty when that is the frame itself.
         cascade: for each rendition from the second largest down, the filter that makes it of the one before.
+        light: what `tonemap.hald_image` gives the head's haldclut filter as its second input; None when it has none.
     """
 
     head: tuple[Step, ...]
     cascade: tuple[Step, ...]
+    light: Light | None
 
 
 def plan_picture(shape: FrameShape, video: VideoTrack, renditions: Sequence[Rendition]) -> PictureChain:
@@ -97,7 +103,7 @@ def plan_picture(shape: FrameShape, video: VideoTrack, renditions: Sequence[Rend
     size = (largest.height, largest.width) if turned else (largest.width, largest.height)
     head = [*convert_steps(shape, *size), *turn_steps(video.rotation, video.mirrored)]
     cascade = tuple(Step(filter="scale", arguments=f"{wide}:{tall}:flags={SCALER}") for wide, tall in sizes[-2::-1])
-    return PictureChain(head=tuple(head), cascade=cascade)
+    return PictureChain(head=tuple(head), cascade=cascade, light=read_light(shape))
 
 
 def convert_steps(shape: FrameShape, width: int, height: int) -> list[Step]:
@@ -109,15 +115,25 @@ def convert_steps(shape: FrameShape, width: int, height: int) -> list[Step]:
             steps.append(Step(filter="crop", arguments=f"{width}:{height}:0:0:exact=1"))
         if is_standard(shape):
             return steps
-    matrix = read_matrix(shape)
-    arguments = f"{width}:{height}:flags={SCALER}+full_chroma_int"
-    if matrix in _SCALE_NAMES:
-        arguments += f":in_color_matrix={_SCALE_NAMES[matrix]}"
-    arguments += f":in_range={'full' if is_full(shape) else 'limited'}"
-    arguments += ":out_color_matrix=bt709:out_range=limited"
+    to_yuv = Step(filter="format", arguments="yuv420p")
     if is_standard(shape):
-        arguments = f"{width}:{height}:flags={SCALER}"
-    return [*steps, Step(filter="scale", arguments=arguments), Step(filter="format", arguments="yuv420p")]
+        return [Step(filter="scale", arguments=f"{width}:{height}:flags={SCALER}"), to_yuv]
+    careful = f"flags={SCALER}+full_chroma_int"
+    read = f"in_range={'full' if is_full(shape) else 'limited'}"
+    matrix = read_matrix(shape)
+    if matrix in _SCALE_NAMES:
+        read += f":in_color_matrix={_SCALE_NAMES[matrix]}"
+    write = "out_color_matrix=bt709:out_range=limited"
+    if read_light(shape) is None:
+        return [*steps, Step(filter="scale", arguments=f"{width}:{height}:{careful}:{read}:{write}"), to_yuv]
+    return [
+        *steps,
+        Step(filter="scale", arguments=f"{width}:{height}:{careful}:{read}:out_range=full"),
+        Step(filter="format", arguments="gbrp16le"),
+        Step(filter="haldclut", arguments="interp=tetrahedral:clut=first"),
+        Step(filter="scale", arguments=f"{width}:{height}:{careful}:in_range=full:{write}"),
+        to_yuv,
+    ]
 
 
 def turn_steps(rotation: int, mirrored: bool) -> list[Step]:
@@ -145,7 +161,22 @@ def is_full(shape: FrameShape) -> bool:
 
 def is_standard(shape: FrameShape) -> bool:
     """Whether samples are already what renditions hold."""
-    return shape.format == "yuv420p" and not is_full(shape) and read_matrix(shape) is Matrix.BT709
+    return (
+        shape.format == "yuv420p"
+        and not is_full(shape)
+        and read_matrix(shape) is Matrix.BT709
+        and read_light(shape) is None
+    )
+
+
+def read_light(shape: FrameShape) -> Light | None:
+    """How codes become light where that is not as in BT.709; None where it is, or nearly.
+
+    The primaries of BT.601 count as those of BT.709: they differ by less than anybody sees, and are tagged at random.
+    """
+    by_transfer = {PQ: Light.PQ, HLG: Light.HLG}
+    by_primaries = {BT2020_PRIMARIES: Light.WIDE, P3_PRIMARIES: Light.P3}
+    return by_transfer.get(shape.colour.transfer) or by_primaries.get(shape.colour.primaries)
 
 
 def read_matrix(shape: FrameShape) -> Matrix:

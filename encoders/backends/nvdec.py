@@ -21,7 +21,7 @@ from encoders.backends.frames import FrameReader
 from encoders.backends.nverrors import Unsupported, typed_errors
 from encoders.backends.scaler import DevicePicture
 from encoders.media import VideoTrack
-from encoders.picture import FrameShape, Matrix, is_full, read_matrix
+from encoders.picture import FrameShape, Matrix, is_full, read_light, read_matrix
 
 ANNEX_B_FILTER = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb", "vp9": None, "av1": None}
 """Codecs that go to NVDEC, with the filter that makes what its parser reads; a filter passes what is so already."""
@@ -59,8 +59,8 @@ def why_not(video: VideoTrack, decodes: tuple[str, ...]) -> str:
 def _why_not_colour(video: VideoTrack) -> str:
     """The kernel scales samples and converts none: what is not BT.709 in limited range already goes to the CPU."""
     shape = FrameShape(width=video.width, height=video.height, format=video.pixel_format, colour=video.colour)
-    if video.colour.hdr:
-        return "HDR is tone-mapped on the CPU"
+    if read_light(shape) is not None:
+        return "HDR and wide gamut are mapped on the CPU"
     if is_full(shape):
         return "full range is converted on the CPU"
     if read_matrix(shape) is not Matrix.BT709:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
+import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
@@ -13,9 +14,12 @@ from av.video.frame import VideoFrame
 from encoders.ladder import Rendition
 from encoders.media import UNSPECIFIED, Colour, ColourRange, VideoTrack
 from encoders.picture import FrameShape, plan_picture
+from encoders.tonemap import Light, hald_image
 
 _FULL = 2
 """AVColorRange: JPEG. Source: libavutil/pixfmt.h."""
+KNOWN_MATRICES = range(18)
+"""Source: ITU-T H.273, table 4; libavutil/pixfmt.h, AVCOL_SPC_NB."""
 
 
 class Painter:
@@ -60,8 +64,13 @@ class _Lane:
         self._graph = Graph()
         self._graph.threads = 1
         self._source = node = self._graph.add("buffer", _buffer_arguments(frame))
+        table: FilterContext | None = None
         for step in chain.head:
             node = self._after(node, step.filter, step.arguments)
+            if step.filter == "haldclut" and chain.light is not None:
+                picture = _table(chain.light)
+                table = self._graph.add("buffer", _buffer_arguments(picture))
+                table.link_to(node, 0, 1)
         self._sinks: list[FilterContext] = []
         for step in chain.cascade:
             fork = self._after(node, "split", "2")
@@ -70,6 +79,9 @@ class _Lane:
             fork.link_to(node, 1, 0)
         self._sinks.append(self._after(node, "buffersink"))
         self._graph.configure()
+        if table is not None:
+            table.push(picture)
+            table.push(None)
 
     def _after(self, node: FilterContext, name: str, arguments: str = "") -> FilterContext:
         added = self._graph.add(name, arguments)
@@ -77,12 +89,28 @@ class _Lane:
         return added
 
     def paint(self, frame: VideoFrame) -> list[VideoFrame]:
-        self._source.push(frame)
+        self._source.push(_tidy(frame))
         return [cast(VideoFrame, sink.pull()) for sink in reversed(self._sinks)]
+
+
+def _table(light: Light) -> VideoFrame:
+    """The colour table as a frame that comes before all others."""
+    # libavfilter 11 reads the planes of this picture, which are green, blue and red, as red, green and blue.
+    picture = VideoFrame.from_ndarray(np.ascontiguousarray(hald_image(light)[..., [2, 0, 1]]), "rgb48le")
+    picture.pts, picture.time_base = 0, Fraction(1)
+    return picture
+
+
+def _tidy(frame: VideoFrame) -> VideoFrame:
+    """Colour codes that no table has, which broken streams carry, are taken for unspecified: filters refuse them."""
+    if int(frame.colorspace) not in KNOWN_MATRICES:
+        frame.colorspace = UNSPECIFIED
+    return frame
 
 
 def _buffer_arguments(frame: VideoFrame) -> str:
     base = frame.time_base or Fraction(1, 1)
+    _tidy(frame)
     return (
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base={base.numerator}/{base.denominator}"
         f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
