@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from cluster.device_metrics import DeviceWatcher
 from cluster.scratch import claim_scratch, sweep_scratch
 from cluster.settings import ClusterSettings
 from cluster.staging import Staging
@@ -56,7 +57,10 @@ class SlotHolder:
             device_id=gpus.devices[0].uuid if uses_gpu else f"cpu:{node_id}",
             pid=os.getpid(),
             backends=backends,
+            device_sessions=gpus.devices[0].sessions if uses_gpu else 0,
         )
+        if uses_gpu:
+            DeviceWatcher(settings.root / "devices.lock").start()
         self._stops: dict[tuple[str, int], threading.Event] = {}
         self._busy = threading.Lock()
 

@@ -5,10 +5,12 @@ Ray exports these from each node's agent, with the node's labels.
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from cluster.devices import DeviceReading, Nvml, NvmlUnavailable
 
@@ -67,19 +69,22 @@ def ray_gauge(name: str, help_text: str, labels: Sequence[str]) -> Any:
 
 
 class DeviceWatcher:
-    """Reads a node's devices in a thread of its own and publishes what it finds; one for a node is enough.
+    """Reads a node's devices in a thread of its own and publishes what it finds.
 
     Args:
+        lock: a file that only one watcher of a node holds; the others wait for it, and do nothing until it dies.
         open_nvml: starts the library; raises NvmlUnavailable on a node without a driver, where nothing is watched.
         make_gauge: (name, help, labels) -> gauge.
     """
 
     def __init__(
         self,
+        lock: Path,
         open_nvml: Callable[[], Nvml] = Nvml,
         make_gauge: Callable[[str, str, Sequence[str]], Gauge] = ray_gauge,
         period_s: float = PERIOD_S,
     ) -> None:
+        self._lock = lock
         self._open_nvml = open_nvml
         self._make_gauge = make_gauge
         self._period_s = period_s
@@ -119,8 +124,21 @@ class DeviceWatcher:
                 gauge.set(float(value), tags={"device": reading.uuid, "name": reading.name})
 
     def _watch(self, nvml: Nvml) -> None:
-        with nvml:
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with nvml, self._lock.open("w") as lock:
+            held = False
             while True:
-                self.publish(nvml.read())
+                held = held or _try_lock(lock)
+                if held:
+                    self.publish(nvml.read())
                 if self._stop.wait(self._period_s):
                     return
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Take the lock if nobody has it; it goes with the file, and so with the process."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

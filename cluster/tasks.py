@@ -93,6 +93,7 @@ class WorkerDescription:
     Attributes:
         device_id: GPU UUID, or "cpu:<node>".
         backends: that its host has proven, best first.
+        device_sessions: encode sessions of its whole device, shared by the device's workers; 0 = no limit.
     """
 
     worker_id: str
@@ -100,3 +101,4 @@ class WorkerDescription:
     device_id: str
     pid: int
     backends: tuple[str, ...]
+    device_sessions: int = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from fakes.nvml import H200, L4, FakeNvml
@@ -71,6 +73,7 @@ class Gauges:
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], float] = {}
         self.made: list[str] = []
+        self.set_once = threading.Event()
 
     def make(self, name: str, help_text: str, labels: Sequence[str]) -> Gauges.One:
         assert tuple(labels) == LABELS
@@ -83,11 +86,12 @@ class Gauges:
 
         def set(self, value: float, tags: Mapping[str, str]) -> None:
             self.all_of.values[(self.name, tags["device"])] = value
+            self.all_of.set_once.set()
 
 
-def test_metrics_leave_out_what_is_unknown() -> None:
+def test_metrics_leave_out_what_is_unknown(tmp_path: Path) -> None:
     gauges = Gauges()
-    watcher = DeviceWatcher(make_gauge=gauges.make)
+    watcher = DeviceWatcher(tmp_path / "lock", make_gauge=gauges.make)
 
     with Nvml(FakeNvml(L4, H200)) as nvml:
         readings = nvml.read()
@@ -108,9 +112,9 @@ def test_names_of_metrics_are_unique_and_ours() -> None:
     assert all(name.startswith("reelmill_gpu_") for name in names)
 
 
-def test_the_watcher_watches_until_it_is_stopped() -> None:
+def test_the_watcher_watches_until_it_is_stopped(tmp_path: Path) -> None:
     gauges, library = Gauges(), FakeNvml(L4)
-    watcher = DeviceWatcher(open_nvml=lambda: Nvml(library), make_gauge=gauges.make, period_s=60)
+    watcher = DeviceWatcher(tmp_path / "lock", lambda: Nvml(library), gauges.make, period_s=60)
 
     assert watcher.start()
     watcher.stop()
@@ -119,8 +123,23 @@ def test_the_watcher_watches_until_it_is_stopped() -> None:
     assert library.running == 0
 
 
-def test_a_node_without_a_driver_is_not_watched() -> None:
-    watcher = DeviceWatcher(open_nvml=lambda: Nvml(FakeNvml(driver=False)))
+def test_one_watcher_of_a_node_publishes_and_another_takes_over(tmp_path: Path) -> None:
+    first, second = Gauges(), Gauges()
+    watching = DeviceWatcher(tmp_path / "lock", lambda: Nvml(FakeNvml(L4)), first.make, period_s=0.01)
+    waiting = DeviceWatcher(tmp_path / "lock", lambda: Nvml(FakeNvml(L4)), second.make, period_s=0.01)
+    watching.start()
+    assert first.set_once.wait(10)
+    waiting.start()
+    assert not second.values
+
+    watching.stop()
+
+    assert second.set_once.wait(10)
+    waiting.stop()
+
+
+def test_a_node_without_a_driver_is_not_watched(tmp_path: Path) -> None:
+    watcher = DeviceWatcher(tmp_path / "lock", lambda: Nvml(FakeNvml(driver=False)))
 
     assert not watcher.start()
     assert "Not Found" in watcher.reason
