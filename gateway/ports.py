@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from fastapi import Request
 
@@ -58,6 +60,8 @@ class Ports:
     links: MediaLinks
     secret: bytes = field(repr=False)
     profiles: Mapping[str, Profile]
+    joining: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Upload id -> held while this process lets storage join its parts."""
     clock: Callable[[], float] = time.time
 
     def profile(self, name: str) -> Profile:

@@ -139,6 +139,19 @@ async def complete_upload(
         UploadNotOpen, UploadExpired: the session was aborted or is over.
         PartsMissing, PartsUnexpected, PartSizeMismatch, PartEtagMismatch: the session stays open.
     """
+    # Joining a large file can outlast a client's patience: who asks again waits for the first call to end.
+    async with ports.joining.setdefault(upload_id, asyncio.Lock()):
+        closed, video, job = await _complete(ports, who, upload_id, named)
+    if closed:
+        ports.metrics.uploads.labels(outcome="completed").inc()
+    await ports.bell.ring()
+    return video.id, VideoStatus(video.status), job.id
+
+
+async def _complete(
+    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]]
+) -> tuple[bool, Video, Job]:
+    """Whether this call closed the session; its video and its job."""
     async with ports.database.read() as session:
         upload = await uploads.upload_of(session, who.subject, upload_id)
     if upload.status != UploadStatus.COMPLETED:
@@ -158,11 +171,7 @@ async def complete_upload(
         assert newest is not None, "a completed upload has a job: both were written in one transaction"
         return False, video, newest
 
-    closed, video, job = await ports.database.run(write)
-    if closed:
-        ports.metrics.uploads.labels(outcome="completed").inc()
-    await ports.bell.ring()
-    return video.id, VideoStatus(video.status), job.id
+    return await ports.database.run(write)
 
 
 async def abort_upload(ports: Ports, who: Principal, upload_id: str) -> None:

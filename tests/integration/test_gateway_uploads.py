@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import func, select
 
 from cluster.metadata import jobs
 from cluster.metadata.schema import Job
+from cluster.storage.base import ObjectInfo, Part
+from cluster.storage.local import LocalStore
 from scheduler.jobs import JobState
 
 SIZE = 2 * PART_BYTES + 1234
@@ -96,6 +99,26 @@ async def test_completing_twice_answers_alike_and_queues_one_job(farm: Gateway) 
     first, second = await farm.call("POST", path, body), await farm.call("POST", path, body)
     assert first.json() == second.json()
     assert await job_count(farm, begun["video_id"]) == 1
+
+
+async def test_a_client_that_completes_again_meanwhile_gets_the_same_and_the_parts_are_joined_once(
+    farm: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = await farm.initiate(SIZE)
+    body = {"parts": await all_parts(farm, begun)}
+    joined: list[str] = []
+    join = LocalStore.complete_multipart
+
+    def counted(store: LocalStore, key: str, upload_id: str, parts: Sequence[Part]) -> ObjectInfo:
+        joined.append(key)
+        return join(store, key, upload_id, parts)
+
+    monkeypatch.setattr(LocalStore, "complete_multipart", counted)
+    path = f"/v1/uploads/{begun['upload_id']}/complete"
+    answers = await asyncio.gather(*(farm.call("POST", path, body) for _ in range(3)))
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len({answer.text for answer in answers}) == 1
+    assert len(joined) == 1
 
 
 async def test_completing_goes_on_after_a_crash_between_storage_and_database(farm: Gateway) -> None:
