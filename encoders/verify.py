@@ -28,6 +28,8 @@ from encoders.plan import Grid, Plan, Segment
 MAX_MISFIT = 16.0
 """Codes of luma by which block means may differ. Coding at the lowest rates stays below 4; a black, grey or foreign
 picture in place of the right one differs by 20 and more, unless that too is nearly black."""
+TINY_SIDE, TINY_MISFIT = 32, 64.0
+"""Renditions with a shorter side than this have so few samples that coding noise is not averaged out."""
 
 
 def verify_segment(plan: Plan, segment: Segment, out: Path, look: Look) -> float:
@@ -57,6 +59,7 @@ class _Comparison:
     def __init__(self, look: Look, smallest: Rendition) -> None:
         self._look, self._size = look, (smallest.width, smallest.height)
         self._scaler = VideoReformatter()
+        self.most = MAX_MISFIT if min(self._size) >= TINY_SIDE else TINY_MISFIT
 
     def misfit(self, number: int, frame: VideoFrame) -> float:
         if (frame.width, frame.height) != self._size:
@@ -123,7 +126,7 @@ def _check_pictures(name: str, init: bytes, piece: bytes, start: int, end: int, 
                 if frame.is_corrupt:
                     raise VerificationFailed(f"{name}: frame {number} does not decode cleanly")
                 misfit = compare.misfit(number, frame)
-                if misfit > MAX_MISFIT:
+                if misfit > compare.most:
                     raise VerificationFailed(
                         f"{name}: frame {number} is {misfit:.0f} codes from the picture it was made of"
                     )

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
+import av
+import av.error
 import numpy as np
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
+from encoders.errors import Damaged
 from encoders.ladder import Rendition
 from encoders.media import UNSPECIFIED, Colour, ColourRange, VideoTrack
 from encoders.picture import FrameShape, plan_picture
@@ -18,8 +21,8 @@ from encoders.tonemap import Light, hald_image
 
 _FULL = 2
 """AVColorRange: JPEG. Source: libavutil/pixfmt.h."""
-KNOWN_MATRICES = range(18)
-"""Source: ITU-T H.273, table 4; libavutil/pixfmt.h, AVCOL_SPC_NB."""
+KNOWN_PRIMARIES, KNOWN_TRANSFERS, KNOWN_MATRICES = (*range(13), 22), range(19), range(18)
+"""Source: ITU-T H.273, tables 2 to 4; libavutil/pixfmt.h."""
 
 
 class Painter:
@@ -31,11 +34,22 @@ class Painter:
         self._lane: _Lane | None = None
 
     def paint(self, frame: VideoFrame) -> list[VideoFrame]:
-        """The pictures of all renditions from small to large, in yuv420p; they are valid as long as they are held."""
-        shape = shape_of(frame, self._video.colour)
-        if self._lane is None or shape != self._shape:
-            self._shape, self._lane = shape, _Lane(frame, shape, self._video, self._renditions)
-        return self._lane.paint(frame)
+        """The pictures of all renditions from small to large, in yuv420p; they are valid as long as they are held.
+
+        Raises:
+            Damaged: frames of this kind cannot be converted.
+        """
+        shape = shape_of(_tidy(frame), self._video.colour)
+        try:
+            if self._lane is None or shape != self._shape:
+                self._shape, self._lane = shape, _Lane(frame, shape, self._video, self._renditions)
+            return self._lane.paint(frame)
+        except av.FFmpegError as error:
+            self._lane = None
+            kind = f"{frame.width}x{frame.height} {frame.format.name}"
+            raise Damaged(
+                f"The file's pictures ({kind}) cannot be converted: {error.strerror}. Export it again."
+            ) from error
 
 
 def shape_of(frame: VideoFrame, track: Colour) -> FrameShape:
@@ -89,7 +103,7 @@ class _Lane:
         return added
 
     def paint(self, frame: VideoFrame) -> list[VideoFrame]:
-        self._source.push(_tidy(frame))
+        self._source.push(frame)
         return [cast(VideoFrame, sink.pull()) for sink in reversed(self._sinks)]
 
 
@@ -105,12 +119,15 @@ def _tidy(frame: VideoFrame) -> VideoFrame:
     """Colour codes that no table has, which broken streams carry, are taken for unspecified: filters refuse them."""
     if int(frame.colorspace) not in KNOWN_MATRICES:
         frame.colorspace = UNSPECIFIED
+    if int(frame.color_primaries) not in KNOWN_PRIMARIES:
+        frame.color_primaries = UNSPECIFIED
+    if int(frame.color_trc) not in KNOWN_TRANSFERS:
+        frame.color_trc = UNSPECIFIED
     return frame
 
 
 def _buffer_arguments(frame: VideoFrame) -> str:
     base = frame.time_base or Fraction(1, 1)
-    _tidy(frame)
     return (
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base={base.numerator}/{base.denominator}"
         f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
