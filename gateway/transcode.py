@@ -21,7 +21,6 @@ from cluster import layout
 from cluster.metadata import jobs, uploads
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
-from cluster.metadata.migrate import migrate
 from cluster.metadata.schema import Job, Video, new_id
 from cluster.settings import ClusterSettings
 from cluster.storage.base import ObjectStore, Part
@@ -42,12 +41,13 @@ Tell = Callable[[str, dict[str, float]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcoded:
-    """What was made; `files` are paths below `folder`."""
+    """What was made; `files` are paths below `folder`. The farm's start is no part of the report's times."""
 
     folder: Path
     files: tuple[Path, ...]
     renditions: tuple[RenditionSummary, ...]
     report: JobReport
+    farm_start_s: float
     size_bytes: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,6 +58,7 @@ class Transcoded:
             "hls": str(self.folder / MASTER),
             "files": [str(path) for path in self.files],
             "size_bytes": self.size_bytes,
+            "farm_start_s": self.farm_start_s,
             "renditions": [each.as_dict() for each in self.renditions],
             **self.report.as_dict(),
         }
@@ -84,16 +85,17 @@ def transcode_file(source: Path, folder: Path, profile: str, tell: Tell = lambda
 
 
 def _transcode(settings: ClusterSettings, source: Path, folder: Path, profile: str, tell: Tell) -> Transcoded:
-    migrate(settings.effective_database_url)
     store = open_store(settings.effective_store_url, settings.public_url)
     video_id = new_id()
     store.put_file(layout.source_key(video_id), source, content_type_of(source))
     size_bytes = source.stat().st_size
-    job_id = asyncio.run(_with_database(settings, lambda db: _enqueue(db, source, size_bytes, video_id, profile)))
+    started = time.monotonic()
     with Farm(settings, None):
-        video, report = asyncio.run(_with_database(settings, lambda database: _watch(database, video_id, job_id, tell)))
+        farm_start_s = time.monotonic() - started
+        job_id = asyncio.run(_with_database(settings, lambda db: _enqueue(db, source, size_bytes, video_id, profile)))
+        video, report = asyncio.run(_with_database(settings, lambda db: _watch(db, video_id, job_id, tell)))
     require_playable(VideoStatus(video.status), video.status_code, video.status_detail, video.status_hint)
-    return _export(store, str(video.asset_prefix), folder, report)
+    return _export(store, str(video.asset_prefix), folder, report, farm_start_s)
 
 
 async def _with_database(settings: ClusterSettings, work: Callable[[Database], Any]) -> Any:
@@ -152,7 +154,7 @@ async def _watch(database: Database, video_id: str, job_id: str, tell: Tell) -> 
         await asyncio.sleep(POLL_S)
 
 
-def _export(store: ObjectStore, prefix: str, folder: Path, report: JobReport) -> Transcoded:
+def _export(store: ObjectStore, prefix: str, folder: Path, report: JobReport, farm_start_s: float) -> Transcoded:
     prefix = prefix if prefix.endswith("/") else f"{prefix}/"
     folder.mkdir(parents=True, exist_ok=True)
     files = export_asset(store, prefix, folder)
@@ -163,5 +165,6 @@ def _export(store: ObjectStore, prefix: str, folder: Path, report: JobReport) ->
         files=tuple(files),
         renditions=tuple(summarise_renditions(master, sizes)),
         report=report,
+        farm_start_s=farm_start_s,
         size_bytes=sum(sizes.values()),
     )

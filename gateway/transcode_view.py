@@ -77,5 +77,5 @@ def step_table(report: JobReport, before: Iterable[tuple[str, float]] = ()) -> T
 def show_result(console: Console, result: Transcoded) -> None:
     """Tables of what was made and how long it took."""
     console.print(rendition_table(result.renditions))
-    console.print(step_table(result.report))
+    console.print(step_table(result.report, [("start the farm", result.farm_start_s)]))
     console.print(f"{len(result.files)} files, {result.size_bytes:,} bytes in {result.folder}", soft_wrap=True)
