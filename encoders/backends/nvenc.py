@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
 from encoders.backends.nvdec import why_not
-from encoders.backends.nverrors import NoDevice
+from encoders.backends.nverrors import DeviceFault, NoDevice
 from encoders.backends.nvlane import LumaTap, NvencLane
 from encoders.backends.nvparams import B_FRAMES, settings_digest
 from encoders.backends.probe import proven
@@ -71,17 +71,21 @@ class NvencBackend:
             raise ValueError("an asset without picture has no segments")
         self._warnings.clear()
         lane = self._open_lane(request.plan.renditions)
-        sessions = lane.begin(request, grid, self._sleep)
-        self._extradata = {name: session.parameter_sets for name, session in sessions.items()}
         tap = LumaTap(lane, request.tap) if request.tap is not None else None
-        for number, slot in lane.slots(request, grid, self._warnings.append):
-            idr = (number - request.segment.start) % grid.gop_frames == 0
-            for session, surface in zip(sessions.values(), lane.inputs(slot), strict=True):
-                yield from session.push(surface, idr=idr)
-            if tap is not None:
-                tap.take(number, slot)
-        for session in sessions.values():
-            yield from session.finish()
+        try:
+            with lane.sessions(request, grid, self._sleep) as sessions:
+                self._extradata = {name: session.parameter_sets for name, session in sessions.items()}
+                for number, slot in lane.slots(request, grid, self._warnings.append):
+                    idr = (number - request.segment.start) % grid.gop_frames == 0
+                    for session, surface in zip(sessions.values(), lane.inputs(slot), strict=True):
+                        yield from session.push(surface, idr=idr)
+                    if tap is not None:
+                        tap.take(number, slot)
+                for session in sessions.values():
+                    yield from session.finish()
+        except DeviceFault:
+            self._lane = None
+            raise
         if tap is not None:
             tap.finish()
 

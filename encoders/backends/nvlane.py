@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,29 +54,37 @@ class NvencLane:
         self._sessions: dict[str, NvencSession] = {}
         self._specs: dict[str, EncoderSpec] = {}
 
-    def begin(self, request: SegmentRequest, grid: Grid, sleep: Callable[[float], None]) -> dict[str, NvencSession]:
+    @contextmanager
+    def sessions(
+        self, request: SegmentRequest, grid: Grid, sleep: Callable[[float], None]
+    ) -> Iterator[dict[str, NvencSession]]:
         """Sessions of all renditions, ready for the segment's first frame.
 
-        Sessions are kept only on devices where a used one was proven to give the same bytes as a fresh one.
+        They are kept for the next segment only on devices where a used one was proven to give the same bytes as a fresh
+        one, and only when the segment was finished: one that was left in the middle holds frames of it.
         """
+        whole = False
+        try:
+            yield self._begin(request, grid, sleep)
+            whole = True
+        finally:
+            if not whole or not self.proof.reuse_exact:
+                self._sessions = {}
+
+    def _begin(self, request: SegmentRequest, grid: Grid, sleep: Callable[[float], None]) -> dict[str, NvencSession]:
         specs = {
             rendition.name: plan_encoder(
                 rendition, grid, request.plan.preset, b_frames=min(B_FRAMES, self.proof.max_b_frames)
             )
             for rendition in self.renditions
         }
-        if specs != self._specs or not self.proof.reuse_exact:
-            self.close_sessions()
+        if specs != self._specs:
+            self._sessions, self._specs = {}, specs
         for name, spec in specs.items():
             if name not in self._sessions:
                 self._sessions[name] = open_session(self.library, self.device, spec, sleep)
             self._sessions[name].begin(name, request.segment.start)
-        self._specs = specs
         return self._sessions
-
-    def close_sessions(self) -> None:
-        """Give the encode sessions back to the device."""
-        self._sessions = {}
 
     def inputs(self, slot: DeviceMemory) -> list[SurfaceInput]:
         """The surfaces of a slot as the encoder takes them, in the renditions' order."""

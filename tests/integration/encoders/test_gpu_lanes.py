@@ -114,8 +114,23 @@ def test_sessions_are_opened_anew_where_it_was_not(clip: tuple[Path, MediaInfo])
         again = pictures_of(backend, request_of(clip, backend, 0))
 
         assert len(gpu.called("CreateEncoder")) == 4
-        assert gpu.open_sessions == 2, "the sessions of the segment before were given back"
+        assert gpu.open_sessions == 0, "what is not used again is given back"
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_segment_that_was_left_in_the_middle_leaves_nothing_to_the_next(
+    gpu: Gpu, clip: tuple[Path, MediaInfo]
+) -> None:
+    backend = NvencBackend()
+    whole = pictures_of(backend, request_of(clip, backend, 0))
+    left = backend.encode(request_of(clip, backend, 0))
+    for _ in range(5):
+        next(left)
+    left.close()  # type: ignore[attr-defined]
+
+    assert gpu.open_sessions == 0
+    again = pictures_of(backend, request_of(clip, backend, 0))
+    assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
 
 
 @pytest.mark.parametrize("code", [21, 10])
