@@ -62,7 +62,7 @@ def write_clip(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     pictures: Iterable[Planes] | None = None,
     rate: Fraction = Fraction(30),
-    tags: dict[str, int] | None = None,
+    tags: dict[str, int | Fraction] | None = None,
 ) -> Path:
     """Encode numbered frames at these times, in whole ticks of 1/90000 s.
 
