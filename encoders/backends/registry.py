@@ -35,19 +35,6 @@ def capabilities() -> tuple[Capability, ...]:
     return tuple(capability_of(name) for name in _MODULES)
 
 
-def choose_backend(available: tuple[Capability, ...], wanted: BackendName | None = None) -> BackendName:
-    """The backend to use: the wanted one, or else the fastest that is available.
-
-    Raises:
-        BackendUnavailable: with the reason why the wanted one, or any, cannot be used.
-    """
-    for capability in available:
-        if wanted in (None, capability.name) and capability.available:
-            return capability.name
-    reasons = "; ".join(f"{found.name}: {found.reason}" for found in available if wanted in (None, found.name))
-    raise BackendUnavailable(reasons or f"{wanted}: unknown to this host")
-
-
 def open_backend(name: BackendName | str) -> Backend:
     """A backend, ready to encode segments one after the other.
 
