@@ -113,7 +113,7 @@ def test_every_output_frame_is_the_right_source_frame_in_every_segment(
     path, info = clip
     plan, grid = planned(backend, info)
     assert grid.frames == FRAMES
-    assert len(plan.segments) == 3
+    assert len(plan.segments) >= 3
     seen: dict[str, list[int]] = defaultdict(list)
     for segment in plan.segments:
         encoded = encode(backend, path, info, plan, segment.index)
