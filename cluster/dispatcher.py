@@ -17,15 +17,16 @@ from functools import partial
 from typing import Any
 
 import structlog
-from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster import ledger
 from cluster.breakdown import inspect_task, part_of, planned_tasks, switch_encoder
 from cluster.errors import DatabaseUnavailable, FencedOut
+from cluster.explanations import as_json
 from cluster.ledger import ClaimedJob
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
+from cluster.operators import NodeDesk, changed_wishes
 from cluster.pool import Pool, WorkerPool
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, Outcome, TaskRequest, WorkerDescription
@@ -33,7 +34,6 @@ from encoders.errors import Failure, Fault
 from scheduler import events, instructions
 from scheduler.engine import Scheduler
 from scheduler.jobs import GpuPolicy, TaskKind, Tier, WorkerSpec
-from scheduler.reports import Explanation
 
 log = structlog.get_logger()
 
@@ -48,8 +48,6 @@ DATABASE_RETRY_S = 1.0
 BACKENDS = ("nvenc", "hybrid", "cpu")
 """Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
 
-EXPLANATION = TypeAdapter(Explanation)
-
 Write = Callable[[AsyncSession], Awaitable[None]]
 
 
@@ -58,6 +56,9 @@ class ActiveJob:
     """What the loop knows of a job that it holds."""
 
     claimed: ClaimedJob
+    tier: str
+    weight: float
+    paused: bool = False
     kinds: dict[str, TaskKind] = field(default_factory=dict)
     frames: dict[str, int] = field(default_factory=dict)
     frames_done: int = 0
@@ -107,6 +108,7 @@ class Dispatcher:
         self.metrics = metrics
         open_pool = open_pool or partial(WorkerPool, settings)
         self.pool = open_pool(self._worker_joined, self._worker_lost)
+        self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
         self._explain = explain
@@ -140,11 +142,19 @@ class Dispatcher:
             try:
                 while await self._claim() == CLAIM_LIMIT:
                     pass
-                for job_id in await ledger.cancelled(self.database, self.owner):
-                    self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
+                await self._listen_to_people()
             except DatabaseUnavailable as error:
                 log.warning("database_unavailable", error=error.detail)
             await doorbell(self.settings.poll_s)
+
+    async def _listen_to_people(self) -> None:
+        """Owners cancel; operators pause, move and drain."""
+        for job_id in await ledger.cancelled(self.database, self.owner):
+            self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
+        for wish in await changed_wishes(self.database, self.owner, self.jobs, _now()):
+            self.inbox.put_nowait(wish)
+        for change in await self.desk.look(_now()):
+            self.inbox.put_nowait(change)
 
     async def _renew_forever(self) -> None:
         while True:
@@ -177,6 +187,7 @@ class Dispatcher:
             device_id=worker.device_id,
             backends=worker.backends,
             confined="cpu" in worker.backends,
+            device_sessions=worker.device_sessions,
         )
         self.inbox.put_nowait(events.WorkerJoined(at=_now(), worker=spec))
 
@@ -191,7 +202,7 @@ class Dispatcher:
 
     def _take_over(self, claimed: ClaimedJob) -> None:
         """Let the engine have a job, new or resumed: finished tasks stay finished."""
-        job = ActiveJob(claimed=claimed, encoder=claimed.encoder)
+        job = ActiveJob(claimed=claimed, tier=claimed.tier, weight=claimed.weight, encoder=claimed.encoder)
         self.jobs[claimed.job_id] = job
         tasks = [inspect_task(claimed.job_id)]
         if claimed.plan is not None and claimed.info is not None:
@@ -244,6 +255,7 @@ class Dispatcher:
         start, outcome, at = item.start, item.outcome, _now()
         job = self.jobs.get(start.job_id)
         if isinstance(outcome, Failure):
+            outcome = with_circumstances(outcome, start)
             self._log_failure(start, outcome)
             failed = events.TaskFailed(
                 at=at, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, failure=outcome
@@ -430,7 +442,7 @@ class Dispatcher:
         self.metrics.observe(self.engine.stats())
         explained = {job_id: self.engine.explain(job_id, _now()) for job_id in list(self.jobs)[:CLAIM_LIMIT]}
         if explained:
-            await self._explain({job_id: _plain(each) for job_id, each in explained.items() if each is not None})
+            await self._explain({job_id: as_json(each) for job_id, each in explained.items() if each is not None})
 
     def _log_done(self, start: instructions.StartTask, done: Done) -> None:
         self.metrics.task_finished("done", start.backend)
@@ -465,6 +477,12 @@ class Dispatcher:
         await ledger.release(self.database, self.owner, tokens)
 
 
+def with_circumstances(failure: Failure, start: instructions.StartTask) -> Failure:
+    """A failure with the worker, backend and attempt in its evidence: what a person asks first."""
+    where = {"worker": start.worker_id, "backend": start.backend, "attempt": str(start.attempt)}
+    return replace(failure, evidence={**where, **failure.evidence})
+
+
 def _now() -> float:
     """The engine's clock: monotonic, so that a step of the wall clock moves no deadline."""
     return time.monotonic()
@@ -473,13 +491,3 @@ def _now() -> float:
 def _monotonic(epoch_s: float | None) -> float | None:
     """An epoch time on the engine's clock."""
     return None if epoch_s is None else time.monotonic() + (epoch_s - time.time())
-
-
-def _plain(explanation: Explanation) -> dict[str, Any]:
-    """An explanation as JSON, its times in epoch seconds."""
-    found: dict[str, Any] = EXPLANATION.dump_python(explanation, mode="json")
-    shift_s = time.time() - time.monotonic()
-    for name in ("start", "end"):
-        if found[name] is not None:
-            found[name] = {key: value + shift_s for key, value in found[name].items()}
-    return found

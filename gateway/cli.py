@@ -7,7 +7,7 @@ import sys
 import click
 
 from encoders.errors import FarmError
-from gateway.commands import convert, jobs, send, stay, tools
+from gateway.commands import convert, jobs, operate, send, stay, tools
 from gateway.commands.exits import Exit, end_on_signals, ended_by_user, exit_code, show_error
 
 EPILOG = """\b
@@ -28,6 +28,12 @@ for _command in (
     jobs.jobs,
     jobs.explain,
     jobs.cancel,
+    operate.pause,
+    operate.resume,
+    operate.boost,
+    operate.dead,
+    operate.nodes,
+    operate.drain,
     tools.token,
     tools.doctor,
     tools.test,

@@ -231,6 +231,26 @@ class DeliveryCursor(Base):
     """When that event may be tried again."""
 
 
+class Node(Base):
+    """A machine of a cluster as its dispatcher sees it, and what its operator wants of it."""
+
+    __tablename__ = "nodes"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """As Ray names it."""
+    affinity: Mapped[str] = mapped_column(String(100))
+    """The cluster or region; empty for the only one."""
+    address: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(20))
+    """alive, draining, drained or gone."""
+    workers: Mapped[int]
+    running: Mapped[int]
+    """Attempts on its workers."""
+    drain_by: Mapped[float | None]
+    """It takes nothing new, and hands over what would not end by then; None: it works."""
+    seen_at: Mapped[float]
+
+
 class Lease(Base):
     """Who leads. `token` rises each time it is taken, and fences off who had it before."""
 
