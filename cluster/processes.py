@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,10 +95,13 @@ def descendants(root: int, table: Mapping[int, ProcessInfo] | None = None) -> li
     return found
 
 
-def end_descendants(patience_s: float) -> int:
+def end_descendants(patience_s: float, keep: Collection[int] = ()) -> int:
     """End every process below this one and reap it: SIGTERM, then after `patience_s` SIGKILL.
 
-    Takes the exit statuses of children from whoever waits for them: call it last.
+    Takes the exit statuses of children from whoever waits for them, but for those in `keep`.
+
+    Args:
+        keep: pids of children that stay, with all that is below them.
 
     Returns:
         how many had to be killed.
@@ -107,10 +110,10 @@ def end_descendants(patience_s: float) -> int:
     asked: set[int] = set()
     deadline = time.monotonic() + patience_s
     while True:
-        reap_all()
-        left = [info for info in descendants(os.getpid()) if not info.zombie]
+        reap_adopted(keep)
+        left = [info for info in _unkept(keep) if not info.zombie]
         if not left:
-            reap_all()
+            reap_adopted(keep)
             return len(killed)
         force = time.monotonic() > deadline
         for info in left:
@@ -122,19 +125,19 @@ def end_descendants(patience_s: float) -> int:
         time.sleep(POLL_S)
 
 
-def reap_all() -> None:
-    """Collect every child that has ended."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
+def _unkept(keep: Collection[int]) -> list[ProcessInfo]:
+    """Descendants of this process that are neither kept nor below one that is."""
+    table = process_table()
+    spared = set(keep) | {info.pid for root in keep for info in descendants(root, table)}
+    return [info for info in descendants(os.getpid(), table) if info.pid not in spared]
 
 
-def reap_adopted(known: set[int]) -> None:
-    """Collect ended children that nobody else here waits for: orphans that a subreaper inherited."""
+def reap_adopted(known: Collection[int]) -> None:
+    """Collect ended children that nobody here waits for: orphans that a subreaper inherited.
+
+    Args:
+        known: pids of children whose exit status somebody here wants.
+    """
     own = os.getpid()
     for info in process_table().values():
         if info.parent == own and info.zombie and info.pid not in known:

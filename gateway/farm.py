@@ -225,8 +225,6 @@ class Farm:
         """The watcher's thread: restart what dies, collect orphans. Children it starts live as long as it does."""
         while not self._stopping.wait(WATCH_S):
             with self._guard:
-                if self._stopping.is_set():
-                    return
                 self._watch_ray()
                 for child in self._children:
                     self._watch_child(child)
@@ -234,7 +232,7 @@ class Farm:
                 self._write_state()
 
     def _watch_child(self, child: Child) -> None:
-        if not child.died:
+        if not child.died or self._stopping.is_set():
             return
         now = time.monotonic()
         if child.due_at == 0.0:
@@ -249,21 +247,26 @@ class Farm:
             child.start(self._environment)
 
     def _watch_ray(self) -> None:
-        if self._ray is None or self._ray.process is None or self._ray.process.poll() is None:
+        """Start Ray again when its supervisor is gone, or when the last such try failed."""
+        ray = self._ray
+        if ray is None or (ray.process is not None and ray.process.poll() is None):
             return
-        log.error("process_died", process="ray", status=self._ray.process.returncode, log=str(self._ray.log))
-        self._tell(f"Ray ended and is started again; log: {self._ray.log}")
-        self._ray.stop()
-        try:
-            self._environment["REELMILL_RAY_ADDRESS"] = self._ray.start()
-        except FarmError as error:
-            log.error("ray_restart_failed", detail=error.detail)
-            self._stopping.wait(FIRST_PAUSE_S)
-            return
-        # The dispatcher learns the new address only by a fresh start, which loses nothing.
+        log.error("process_died", process="ray", log=str(ray.log))
+        self._tell(f"Ray ended and is started again; log: {ray.log}")
+        ray.stop()
+        # What it had started may have outlived it, each in a group of its own. The dispatcher is of no use without it,
+        # and learns the new address only by a fresh start, which loses nothing.
+        stays = {pid for name, pid in self.pids().items() if name != "dispatcher"}
         for child in self._children:
             if child.name == "dispatcher" and child.process is not None:
-                child.process.terminate()
+                child.process.kill()
+                child.process.wait()
+        end_descendants(0.0, keep=stays)
+        try:
+            self._environment["REELMILL_RAY_ADDRESS"] = ray.start()
+        except FarmError as error:
+            log.error("ray_restart_failed", detail=error.detail)
+            self._stopping.wait(LONGEST_PAUSE_S / 10)
 
     def _write_state(self) -> None:
         """Say in `farm.json` what runs, when that has changed."""

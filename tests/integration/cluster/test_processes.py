@@ -105,3 +105,22 @@ def test_the_table_knows_this_process() -> None:
     assert "python" in mine.command or "pytest" in mine.command
     assert not mine.zombie
     assert Path(f"/proc/{mine.pid}").exists()
+
+
+def test_what_is_to_be_kept_stays_with_all_below_it() -> None:
+    output = run_script("""
+        import os, subprocess, time
+        from cluster.processes import become_subreaper, descendants, end_descendants, process_table
+        become_subreaper()
+        keep = subprocess.Popen(["sh", "-c", "sleep 99 & wait"])
+        gone = subprocess.Popen(["sh", "-c", "sleep 99 & wait"])
+        ended = subprocess.Popen(["true"])
+        while len(descendants(os.getpid())) < 5:
+            time.sleep(0.01)
+        end_descendants(5.0, keep={keep.pid, ended.pid})
+        left = [info for info in descendants(os.getpid()) if not info.zombie]
+        print(sorted(info.pid == keep.pid for info in left))
+        print(len(descendants(keep.pid)), ended.wait(), gone.pid in process_table())
+        end_descendants(5.0)
+    """)
+    assert output.split("\n")[:2] == ["[False, True]", "1 0 False"]
