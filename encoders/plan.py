@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from encoders.ladder import AudioSettings, Profile, Rendition, StillSettings, VideoSettings, plan_ladder
 from encoders.languages import language_name, language_tag
-from encoders.media import MediaInfo
+from encoders.media import MediaInfo, VideoTrack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> P
         profile=profile.name,
         preset=profile.video.preset,
         grid=grid,
-        renditions=plan_renditions(info, profile, grid) if grid else (),
+        renditions=plan_renditions(info.video, profile, grid.fps) if info.video and grid else (),
         segments=plan_segments(grid, profile.video, slots) if grid else (),
         audio=audio,
         text=plan_text(info),
@@ -242,12 +242,10 @@ def choose_rate(typical: Fraction, max_fps: int) -> Fraction:
     return next((rate for rate in allowed if rate >= typical), allowed[-1])
 
 
-def plan_renditions(info: MediaInfo, profile: Profile, grid: Grid) -> tuple[Rendition, ...]:
-    """The source's ladder; above 30 frames a second with the caps that the profile allows there."""
-    if info.video is None:
-        return ()
-    ladder = plan_ladder(info.video, profile)
-    if grid.fps <= FAST_RATE:
+def plan_renditions(video: VideoTrack, profile: Profile, fps: Fraction) -> tuple[Rendition, ...]:
+    """The ladder of a track; above 30 frames a second with the caps that the profile allows there."""
+    ladder = plan_ladder(video, profile)
+    if fps <= FAST_RATE:
         return ladder
     factor = profile.video.fast_maxrate_factor
     return tuple(

@@ -95,7 +95,7 @@ def fit_gamut(linear: Array) -> Array:
     """Linear BT.709 within 0 to 1: each colour moved towards the grey of its luminance as far as it must."""
     grey = np.clip(linear @ LUMA_709, 0, 1)[:, None]
     away = linear - grey
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         room = np.where(away > 0, (1 - grey) / away, np.where(away < 0, -grey / away, np.inf))
     fitted: Array = np.clip(grey + away * np.minimum(1, room.min(axis=1, keepdims=True)), 0, 1)
     return fitted

@@ -21,14 +21,15 @@ from encoders.mux import box, full_box
 MOOV = box(b"moov", box(b"mvhd"), box(b"trak", b""), box(b"trak", box(b"tkhd", b"x")))
 
 
-def fragment(time: int, sizes: list[int], shifts: list[int], sequence: int = 1) -> bytes:
-    """A moof and mdat of samples of 512 ticks; the first is a sync sample."""
+def fragment(time: int, sizes: list[int], shifts: list[int], sequence: int = 1, first_flags: bool = True) -> bytes:
+    """A moof and mdat of samples of 512 ticks; the first is a sync sample if its flags are written."""
     tfhd = full_box(b"tfhd", 0, 0x020028, struct.pack(">III", 1, 512, 0x0101_0000))
     tfdt = full_box(b"tfdt", 1, 0, struct.pack(">Q", time))
 
     def moof(offset: int) -> bytes:
         rows = b"".join(struct.pack(">Ii", *row) for row in zip(sizes, shifts, strict=True))
-        trun = full_box(b"trun", 1, 0xA05, struct.pack(">IiI", len(sizes), offset, 0x0200_0000), rows)
+        flags, first = (0xA05, struct.pack(">I", 0x0200_0000)) if first_flags else (0xA01, b"")
+        trun = full_box(b"trun", 1, flags, struct.pack(">Ii", len(sizes), offset), first, rows)
         mfhd = full_box(b"mfhd", 0, 0, struct.pack(">I", sequence))
         return box(b"moof", mfhd, box(b"traf", tfhd, tfdt, trun))
 
@@ -98,6 +99,12 @@ def test_a_fragmented_file_is_split() -> None:
 def test_what_cannot_be_split_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedBoxes):
         split_fragmented(data)
+
+
+def test_without_first_flags_the_default_holds_for_the_first_sample_too() -> None:
+    (read,) = read_fragments(fragment(0, [3, 4], [0, 0], first_flags=False))
+    assert [sample.sync for sample in read.samples] == [False, False]
+    assert [sample.size for sample in read.samples] == [3, 4]
 
 
 def test_samples_outside_of_the_mdat_are_refused() -> None:
