@@ -57,7 +57,7 @@ def report(message: object) -> None:
     """
     if _call_fd is not None:
         with _report_lock:
-            wire.write_frame(_call_fd, wire.MESSAGE, pickle.dumps(message))
+            wire.write_frame(_call_fd, wire.MESSAGE, wire.pack_value(message))
 
 
 def enter_child(call_fd: int, rights: Mapping[str, str]) -> None:

@@ -143,7 +143,7 @@ def _serve_call(call_fd: int, namespaces: str) -> None:
                 threads=limits.threads,
             ),
         )
-        body = pickle.dumps(function(*args))
+        body = wire.pack_value(function(*args))
     except FarmError as error:
         kind, body = wire.ERROR, pickle.dumps((type(error).__module__, type(error).__qualname__, error.detail))
         traceback.print_exc()

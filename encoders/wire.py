@@ -95,6 +95,21 @@ class FrameBuffer:
         return frames
 
 
+class _ValueWriter(pickle.Pickler):
+    def reducer_override(self, value: object) -> Any:
+        """Enum members by class and value. Python 3.11.0 to 3.11.3 would send a call of getattr, which is refused."""
+        if isinstance(value, enum.Enum):
+            return type(value), (value.value,)
+        return NotImplemented
+
+
+def pack_value(value: object) -> bytes:
+    """A pickle that `read_value` reads, by any version of Python."""
+    packed = io.BytesIO()
+    _ValueWriter(packed).dump(value)
+    return packed.getvalue()
+
+
 class _ValueReader(pickle.Unpickler):
     def __init__(self, body: bytes, trusted: Collection[str]) -> None:
         super().__init__(io.BytesIO(body))
