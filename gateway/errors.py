@@ -5,6 +5,8 @@ All are the caller's to mend (`Fault.CALLER`): the same request fails again unti
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from encoders.errors import FarmError, Fault
 
 
@@ -31,6 +33,26 @@ class RateLimited(GatewayError):
     """The user has started as many uploads as the tier allows for now; nothing was created."""
 
     code = "rate_limited"
+
+
+class TryLater(GatewayError):
+    """Not now; nothing was created. `retry_after_s` goes to the client."""
+
+    retry_after_s: ClassVar[int] = 60
+
+
+class TooMuchUnderWay(TryLater):
+    """The user has as many uploads and jobs under way as the tier allows; nothing was created."""
+
+    code = "too_much_under_way"
+
+
+class Overloaded(TryLater):
+    """The farm has more work than it takes from this tier; nothing was created, and nothing accepted is given up."""
+
+    code = "overloaded"
+    fault = Fault.INFRASTRUCTURE
+    retry_after_s = 300
 
 
 class UnknownProfile(GatewayError):

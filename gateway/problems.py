@@ -40,6 +40,8 @@ ANSWERS: dict[type[FarmError], Answer] = {
     errors.NotAuthenticated: Answer(401, "Not authenticated", "Make a token with `reelmill token`."),
     errors.UnknownResource: Answer(404, "Not found"),
     errors.RateLimited: Answer(429, "Too many uploads started", "Wait as long as Retry-After says."),
+    errors.TooMuchUnderWay: Answer(429, "Too much under way", "Wait for your jobs, or abort uploads."),
+    errors.Overloaded: Answer(503, "Farm is busy", "Try again when Retry-After says."),
     errors.UnknownProfile: Answer(422, "Unknown profile", "Leave `profile` out to get the default one."),
     errors.FileTooLarge: Answer(413, "File too large", "Send a smaller file or choose another profile."),
     errors.ContentTypeNotAllowed: Answer(
@@ -120,7 +122,9 @@ async def _on_farm_error(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if answer.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if answer.status >= 500:
+    if isinstance(error, errors.TryLater):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif answer.status >= 500:
         headers["Retry-After"] = "5"
         request.state.error_id = secrets.token_hex(8)
         log.error("unavailable", error_id=request.state.error_id, code=error.code, detail=error.detail, exc_info=error)

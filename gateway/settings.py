@@ -45,6 +45,12 @@ class GatewaySettings(BaseSettings):
     )
     """Uploads that a user may start, by tier, as `count/period`. Source: the upload contract's 10 an hour for free."""
 
+    active_jobs: dict[str, int] = Field(default={"paid": 10_000, "verified": 1_000, "free": 100})
+    """Open uploads and unfinished jobs that a user may have at once, by tier; a tier that is missing has no limit."""
+
+    farm_active_jobs: int = Field(default=100_000, gt=0)
+    """Unfinished jobs of all users from which on nothing new is taken; free work is refused at 70 % of it already."""
+
     sse_heartbeat_s: float = Field(default=15.0, gt=0)
     """Silence after which an event stream sends a comment, seconds: proxies close quiet connections after 30 to 60."""
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.metadata import deletion, events, jobs, overview, videos
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import Asset, Job, Video
+from gateway.admission import admit
 from gateway.auth import Principal
 from gateway.errors import SourceGone, StateConflict
 from gateway.housekeeping import remove_bytes
@@ -91,13 +92,14 @@ async def retry_video(ports: Ports, who: Principal, video_id: str, wanted: Retry
         RowMissing: the user has no such video.
         StateConflict: it is neither rejected nor failed.
         SourceGone: its source is no longer kept.
-        UnknownProfile: nothing was changed.
+        UnknownProfile, TooMuchUnderWay, Overloaded: nothing was changed.
     """
     if wanted.profile is not None:
         ports.profile(wanted.profile)
     async with ports.database.read() as session:
         found = await videos.video_of(session, who.subject, video_id)
     _check_retry(found)
+    await admit(ports, who)
     kept = found.source_key != videos.SOURCE_DROPPED
     if not kept or await asyncio.to_thread(ports.store.head, found.source_key) is None:
         raise SourceGone("the source of this video is no longer kept")

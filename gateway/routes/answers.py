@@ -18,7 +18,8 @@ MEANINGS = {
     415: "Content type not allowed",
     416: "Range not satisfiable",
     422: "Request does not fit",
-    429: "Too many uploads started",
+    429: "Too many uploads started, or too much under way",
+    503: "The farm takes no more of this work now",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from gateway import idempotency, schemas, uploads, views
+from gateway.admission import admit
 from gateway.auth import Caller
 from gateway.errors import RateLimited
 from gateway.ports import ports_of
@@ -23,7 +24,7 @@ UploadId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", examples=[HEX_ID])]
     status_code=201,
     summary="Start an upload",
     response_model=schemas.InitiateResponse,
-    responses=refusals(401, 413, 415, 422, 429),
+    responses=refusals(401, 413, 415, 422, 429, 503),
 )
 async def initiate(
     request: Request,
@@ -36,6 +37,7 @@ async def initiate(
     ports = ports_of(request)
 
     async def work() -> schemas.InitiateResponse:
+        await admit(ports, who)
         allowance = await ports.limiter.hit(who)
         if allowance is not None:
             request.state.answer_headers = allowance.headers()

@@ -75,7 +75,9 @@ async def publish_video(
     )
 
 
-@router.post("/{video_id}/retry", status_code=202, summary="Process again", responses=refusals(401, 404, 409, 410, 422))
+@router.post(
+    "/{video_id}/retry", status_code=202, summary="Process again", responses=refusals(401, 404, 409, 410, 422, 429, 503)
+)
 async def retry(
     request: Request, who: Caller, video_id: VideoId, body: schemas.RetryRequest | None = None
 ) -> schemas.RetryResponse:
