@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from gateway.auth import load_secret, mint_token
 from gateway.serve import main
@@ -141,5 +142,6 @@ def test_settings_that_cannot_be_used_are_told(
     monkeypatch.setenv("REELMILL_JWT_SECRET", "short")
     with pytest.raises(SystemExit) as ended:
         main()
+    structlog.reset_defaults()  # or all later tests would log to this test's captured stream
     assert ended.value.code == 2
     assert "at least 32" in capsys.readouterr().err
