@@ -11,18 +11,8 @@ is its content key: a retry, a resumed job or a twin finds what is finished inst
 
 from __future__ import annotations
 
+from encoders.asset import CONTENT_TYPES
 from encoders.plan import Plan
-
-MEDIA_TYPES = {
-    ".m3u8": "application/vnd.apple.mpegurl",
-    ".mpd": "application/dash+xml",
-    ".m4s": "video/iso.segment",
-    ".mp4": "video/mp4",
-    ".jpg": "image/jpeg",
-    ".vtt": "text/vtt",
-    ".json": "application/json",
-}
-"""Content types by suffix. Source: RFC 8216 section 4, ISO/IEC 23009-1 annex C, RFC 6381."""
 
 
 def source_key(video_id: str) -> str:
@@ -72,4 +62,4 @@ def audio_record(video_id: str, plan: Plan, rendition: str) -> str:
 
 def content_type(path: str) -> str:
     """Content type of a file of an asset, by its suffix."""
-    return MEDIA_TYPES["." + path.rsplit(".", 1)[-1]]
+    return CONTENT_TYPES["." + path.rsplit(".", 1)[-1]]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -36,8 +38,14 @@ START_TIMEOUT_S = 120.0
 minutes."""
 NODE_DIED = "its node has died"
 """How Ray 2.60 words an actor's death that its node caused; there is no attribute that says so."""
+LONGEST_PAUSE_S = 30.0
+"""Between tries to start a worker on a node where starting fails: what is wrong there is not mended by haste."""
 CHECK_TIMEOUT_S = 60.0
 """A canary takes about a second on an idle core; it waits for what the worker does at the moment."""
+PING_EVERY_S = 5.0
+PING_PATIENCE_S = 30.0
+"""A worker's process answers beside its work; one that keeps silent for so long hangs, whatever its task may still be
+allowed. Long enough for a host with many times more to do than cores."""
 STOP_PATIENCE_S = 5.0
 """How long a stopped attempt may take to answer before its actor is killed."""
 
@@ -115,6 +123,7 @@ class Member:
     description: WorkerDescription
     actor: Any
     running: int = 0
+    ping_due: float = 0.0
 
 
 class WorkerPool:
@@ -138,6 +147,7 @@ class WorkerPool:
         self._lost = lost
         self._numbers = itertools.count(1)
         self._starting: dict[str, set[str]] = {}
+        self._failed_starts: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: set[str] = set()
         self._addresses: dict[str, str] = {}
@@ -160,6 +170,7 @@ class WorkerPool:
         for worker_id, member in list(self.members.items()):
             if member.description.node_id not in alive:
                 self._drop(worker_id, "node_lost", "its node is gone")
+        self._ping_members()
         for node_id, node in alive.items():
             if node_id in self._draining:
                 continue
@@ -184,9 +195,7 @@ class WorkerPool:
     def _start(self, node_id: str, options: dict[str, Any]) -> None:
         worker_id = f"{node_id[:8]}{GPU_MARK if options else '-'}{next(self._numbers)}"
         self._starting.setdefault(node_id, set()).add(worker_id)
-        task = asyncio.create_task(self._bring_up(node_id, worker_id, options))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(self._bring_up(node_id, worker_id, options))
 
     async def _bring_up(self, node_id: str, worker_id: str, options: dict[str, Any]) -> None:
         actor = None
@@ -201,15 +210,42 @@ class WorkerPool:
             ).remote(self.settings, worker_id)
             description = await asyncio.wait_for(_value(actor.describe.remote()), START_TIMEOUT_S)
         except (RayError, TimeoutError) as error:
-            log.warning("worker_did_not_start", worker=worker_id, node=node_id, error=str(error)[:500])
+            # Ray puts the reason at the end, below the remote traceback.
+            log.error("worker_did_not_start", worker=worker_id, node=node_id, error=str(error)[-2000:])
             if actor is not None:
                 _kill(actor)
+            self._failed_starts[node_id] = self._failed_starts.get(node_id, 0) + 1
+            await asyncio.sleep(min(LONGEST_PAUSE_S, 2.0 ** self._failed_starts[node_id]))
             return
         finally:
             self._starting[node_id].discard(worker_id)
+        self._failed_starts.pop(node_id, None)
         self.members[worker_id] = Member(description=description, actor=actor)
         log.info("worker_joined", worker=worker_id, node=node_id, pid=description.pid, backends=description.backends)
         self._joined(description)
+
+    def _ping_members(self) -> None:
+        now = time.monotonic()
+        for worker_id, member in self.members.items():
+            if now >= member.ping_due:
+                member.ping_due = math.inf
+                self._keep(self._ping(worker_id, member))
+
+    async def _ping(self, worker_id: str, member: Member) -> None:
+        """Ask a worker whether it lives; one that is silent is ended, and what it ran goes on elsewhere."""
+        try:
+            await asyncio.wait_for(_value(member.actor.ping.remote()), PING_PATIENCE_S)
+        except TimeoutError:
+            self._drop(worker_id, "hung", f"it has not answered for {PING_PATIENCE_S:.0f} s")
+            _kill(member.actor)
+        except RayError as error:
+            self._drop(worker_id, "node_lost" if NODE_DIED in str(error) else "crashed", str(error)[:300])
+        member.ping_due = time.monotonic() + PING_EVERY_S
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
         """Run one attempt on a worker; None when the worker was lost meanwhile, which is then reported by `lost`.

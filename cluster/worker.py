@@ -27,7 +27,7 @@ from cluster.errors import ObjectMissing
 from cluster.staging import StagedSource, Staging
 from cluster.storage.base import ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
-from encoders import audio, package, probe, segment
+from encoders import audio, package, probe, segment, subtitles
 from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.backends import registry
@@ -40,6 +40,7 @@ from encoders.limits import check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
 from encoders.segment import SegmentResult
+from encoders.subtitles import TextResult
 from encoders.trim import trim_source
 from scheduler.jobs import TaskKind
 
@@ -272,6 +273,7 @@ class Worker:
             self._needed(layout.segment_record(video, plan, each.index), SegmentResult) for each in plan.segments
         ]
         sounds = [self._sound(request, plan, each, stop, out) for each in plan.audio]
+        texts = self._texts(request, plan, stop)
         media, made = out / "media", out / "asset"
         made.mkdir()
         self._stage_media(request, plan, sounds, media)
@@ -284,6 +286,7 @@ class Worker:
             sounds,
             media,
             made,
+            texts,
             stop=stop,
             limits=self._limits(request, output_bytes=_tree_bytes(media) * 2 + 500_000_000),
             readable=[media],
@@ -310,6 +313,15 @@ class Worker:
             timings_s={"stage": staged_s, "package": packaged_s, "store": stored_s},
         )
 
+    def _texts(self, request: TaskRequest, plan: Plan, stop: threading.Event) -> tuple[TextResult, ...]:
+        """The text renditions: quick to read, so they are no task of their own."""
+        if not plan.text:
+            return ()
+        with self.staging.lease(self.store, request.source_key) as source:
+            limits = self._limits(request)
+            found = self._confined(subtitles.encode_text, source.path, plan, stop=stop, limits=limits, source=source)
+        return tuple(found)
+
     def _publish(self, request: TaskRequest, plan: Plan, manifest: AssetManifest, made: Path) -> tuple[AssetFile, ...]:
         """Store what packaging made, the entry points last: whoever sees a master playlist can play all it names."""
         prefix = layout.asset_prefix(request.video_id, plan)
@@ -327,7 +339,7 @@ class Worker:
                 bandwidth_bps=file.bandwidth_bps,
             )
             for file in manifest.files
-            if file.kind != "PLAYLIST"
+            if file.kind not in ("PLAYLIST", "MEDIA")
         )
 
     # -- what they share
