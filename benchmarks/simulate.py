@@ -1,4 +1,4 @@
-"""A farm in simulated time that runs the production scheduler: the same engine, events and instructions as the real one.
+"""A farm in simulated time that runs the production scheduler: the same engine, events and instructions as the real.
 
 Only what a farm does between an instruction and its report is invented here: tasks take times drawn around a true cost
 that the scheduler does not know and must learn, slots report when they are done, and jobs arrive by a traffic that is a
@@ -16,7 +16,6 @@ from itertools import count
 from math import cos, exp, pi
 from typing import Protocol
 
-from scheduler.engine import Scheduler
 from scheduler.events import Event, JobSubmitted, TaskDone, TasksAdded, Tick, WorkerJoined
 from scheduler.instructions import FinishJob, Instruction, StartTask, StopTask
 from scheduler.jobs import CostFeatures, JobState, TaskKind, TaskSpec, Tier, WorkerSpec
@@ -25,6 +24,8 @@ SEGMENT_FRAMES = 300
 """Frames of a segment: 10 to 12 s at usual rates."""
 LADDER_PIXELS = {"1080p": 3_800_000, "720p": 1_720_000, "480p": 800_000}
 """Pixels per frame of the default ladder from the rung downwards."""
+HEIGHT_SHARES = (0.7, 0.2, 0.1)
+"""Of the sources: most uploads are 1080p, as phones make them."""
 
 
 class Policy(Protocol):
@@ -40,6 +41,7 @@ class SimulatedJob:
 
     Attributes:
         true_s: engine-seconds that its tasks really take, all together.
+        hint_s: what the caller expects of them (from the length of the upload, say), if it says so.
         started_at, ended_at: when its first task started and when it was over; None while not.
     """
 
@@ -54,6 +56,7 @@ class SimulatedJob:
     started_at: float | None = None
     ended_at: float | None = None
     state: JobState = JobState.QUEUED
+    hint_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,7 @@ def make_jobs(traffic: Traffic, *, slots: int, seed: int) -> Iterator[SimulatedJ
                 tier=tier,
                 submitted_at=now,
                 segments=_segments(traffic, chance),
-                height=chance.choice(tuple(LADDER_PIXELS)),
+                height=chance.choices(tuple(LADDER_PIXELS), HEIGHT_SHARES)[0],
                 difficulty=chance.lognormvariate(0.0, 0.3),
             )
             arrivals.append((now, number, job))
@@ -126,7 +129,7 @@ def _segments(traffic: Traffic, chance: random.Random) -> int:
 def _mean_job_s(traffic: Traffic) -> float:
     chance = random.Random(0)
     jobs = [_segments(traffic, chance) for _ in range(20_000)]
-    segment_s = sum(true_segment_s(height) for height in LADDER_PIXELS) / len(LADDER_PIXELS)
+    segment_s = sum(share * true_segment_s(height) for height, share in zip(LADDER_PIXELS, HEIGHT_SHARES, strict=True))
     return sum(jobs) / len(jobs) * segment_s * exp(0.3**2 / 2) + 3.5
 
 
@@ -144,6 +147,7 @@ class Simulation:
         jobs: every job that was submitted.
         served: (time, tier, engine-seconds) of every finished task.
         decisions: events handled.
+        observe: called with every job just "submitted" and just "planned".
     """
 
     def __init__(self, policy: Policy, *, slots: int, nodes: int = 8, seed: int = 0, noise: float = 0.15) -> None:
@@ -152,6 +156,7 @@ class Simulation:
         self.jobs: dict[str, SimulatedJob] = {}
         self.served: list[tuple[float, Tier, float]] = []
         self.decisions = 0
+        self.observe: Callable[[Simulation, SimulatedJob, str], None] = lambda _simulation, _job, _moment: None
         self.slots = slots
         self._noise = noise
         self._seed = seed
@@ -193,7 +198,17 @@ class Simulation:
     def _submit(self, job: SimulatedJob) -> None:
         self.jobs[job.job_id] = job
         inspect = _spec(job, "inspect", TaskKind.INSPECT, (), 0)
-        self._handle(JobSubmitted(at=self.now, job_id=job.job_id, user_id=job.user_id, tier=job.tier, tasks=(inspect,)))
+        self._handle(
+            JobSubmitted(
+                at=self.now,
+                job_id=job.job_id,
+                user_id=job.user_id,
+                tier=job.tier,
+                tasks=(inspect,),
+                expected_s=job.hint_s,
+            )
+        )
+        self.observe(self, job, "submitted")
 
     def _handle(self, event: Event) -> None:
         self.decisions += 1
@@ -235,6 +250,7 @@ class Simulation:
         )
         if start.task_id.endswith("/inspect"):
             self._handle(TasksAdded(at=self.now, job_id=job.job_id, tasks=_plan(job)))
+            self.observe(self, job, "planned")
 
 
 def _plan(job: SimulatedJob) -> tuple[TaskSpec, ...]:
@@ -264,7 +280,7 @@ def _true_s(job: SimulatedJob, task_id: str) -> float:
 
 
 class SimplePolicy:
-    """One list, one rule: the ready task with the smallest rank goes to the slot that is free. No users, no learning."""
+    """One list, one rule: the ready task with the smallest rank goes to the slot that is free; nothing is learned."""
 
     def __init__(self, rank: Callable[[Tier, int], tuple[float, ...]]) -> None:
         self._rank = rank
@@ -344,16 +360,3 @@ def percentile(values: list[float], share: float) -> float:
         return 0.0
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-__all__ = [
-    "Policy",
-    "Scheduler",
-    "SimulatedJob",
-    "Simulation",
-    "Traffic",
-    "first_come_first_served",
-    "make_jobs",
-    "percentile",
-    "strict_priority",
-]

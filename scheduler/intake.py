@@ -13,7 +13,8 @@ from scheduler.requirements import permitted_backends
 from scheduler.transitions import TASK_ENDS, JobEvent, TaskEvent
 
 LEARNING = 0.1
-"""Weight of the newest plan in what an unplanned job is expected to cost."""
+"""Weight of the newest plan in what an unplanned job is expected to cost: a geometric mean, since lengths of videos
+spread over orders of magnitude and most are short."""
 DEADLINE_MARGIN = 2.0
 """A deadline presses once the time left is less than so many times what the job would take alone on one slot."""
 
@@ -46,7 +47,7 @@ def submit(ledger: Ledger, event: JobSubmitted) -> None:
     if not _add(ledger, job, event.tasks, event.attempts, event.deaths):
         return
     if not job.open:
-        ledger.note_arrival(job.tier, leaf.work_s)
+        ledger.note_arrival(job, leaf.work_s)
     if job.deadline_at is not None:
         watch_deadline(ledger, job)
     finish_if_complete(ledger, job)
@@ -66,8 +67,9 @@ def add_tasks(ledger: Ledger, event: TasksAdded) -> None:
     ledger.queue.resize(job.leaf, -spent_s)
     if event.last:
         job.open = False
-        ledger.typical_plan_s += LEARNING * (added_s - ledger.typical_plan_s)
-        ledger.note_arrival(job.tier, added_s)
+        if added_s > 0.0:
+            ledger.typical_plan_s *= (added_s / ledger.typical_plan_s) ** LEARNING
+        ledger.note_arrival(job, added_s)
     if job.deadline_at is not None:
         watch_deadline(ledger, job)
     finish_if_complete(ledger, job)

@@ -38,11 +38,13 @@ class Job:
         expected_s: engine-seconds of tasks that are still to come, as counted in the queue.
         dropped: backends that its segments may not use any more.
         nodes: where its source is staged.
+        difficulty: how its segments' times compare with their predictions, from `measured` of them.
     """
 
     __slots__ = (
-        "deadline_at", "done_count", "done_ids", "dropped", "early_playback", "encoder", "expected_s", "gpu", "job_id",
-        "leaf", "nodes", "open", "started_at", "state", "submitted_at", "tasks", "tier", "user_id", "weight",
+        "deadline_at", "difficulty", "done_count", "done_ids", "dropped", "early_playback", "encoder", "expected_s",
+        "gpu", "job_id", "leaf", "measured", "nodes", "open", "started_at", "state", "submitted_at", "tasks", "tier",
+        "user_id", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,8 @@ class Job:
         self.dropped: frozenset[str] = NONE
         self.nodes: frozenset[str] = NONE
         self.expected_s = 0.0
+        self.difficulty = 1.0
+        self.measured = 0
         self.started_at: float | None = None
 
 
@@ -185,8 +189,9 @@ class Ledger:
         self.asked_at: float | None = None
         self.typical_plan_s = 60.0
         self.typical_wall_s = 10.0
+        self.packaging_s = 1.0
         self.pace = 1.0
-        self._arrivals: dict[Tier, tuple[float, float]] = {}
+        self._arrivals: dict[tuple[Tier, bool], tuple[float, float]] = {}
         self.advanced: list[Worker] = []
         self.out: list[Instruction] = []
         self._timers: list[tuple[float, int, Callable[[Ledger, Any], None], Any]] = []
@@ -238,24 +243,34 @@ class Ledger:
         """Tells a person."""
         self.out.append(Alert(name=name, detail=detail))
 
-    def note_arrival(self, tier: Tier, work_s: float) -> None:
-        """Work arrived: what the rate of arrivals is learned from."""
-        rate, since = self._arrivals.get(tier, (0.0, self.now))
-        kept = exp((since - self.now) / ARRIVAL_MEMORY_S)
-        self._arrivals[tier] = (rate * kept + work_s / ARRIVAL_MEMORY_S, self.now)
+    def note_arrival(self, job: Job, work_s: float) -> None:
+        """Work arrived: what the rates of arrivals are learned from."""
+        self._arrive((job.tier, False), work_s)
+        if len(job.leaf.user.jobs) == 1:
+            self._arrive((job.tier, True), work_s)
 
-    def arrivals_s(self, tier: Tier) -> float:
-        """Engine-seconds that arrive per second in a tier, lately."""
-        rate, since = self._arrivals.get(tier, (0.0, self.now))
+    def _arrive(self, key: tuple[Tier, bool], work_s: float) -> None:
+        rate, since = self._arrivals.get(key, (0.0, self.now))
+        kept = exp((since - self.now) / ARRIVAL_MEMORY_S)
+        self._arrivals[key] = (rate * kept + work_s / ARRIVAL_MEMORY_S, self.now)
+
+    def arrivals_s(self, tier: Tier, *, fresh: bool) -> float:
+        """Engine-seconds that arrive per second in a tier, lately; `fresh`: by users who had nothing else here."""
+        rate, since = self._arrivals.get((tier, fresh), (0.0, self.now))
         return rate * exp((since - self.now) / ARRIVAL_MEMORY_S)
 
     def note_result(self, attempt: Attempt, engine_s: float, wall_s: float) -> None:
-        """A task took so much: what costs, and the farm's pace, are learned from."""
+        """A task took so much: what costs, the farm's pace and the job's own difficulty are learned from."""
         self.costs.learn(attempt.backend, attempt.task.spec.cost, engine_s=engine_s, wall_s=wall_s)
         if wall_s > 0.0 and engine_s > 0.0:
             self.pace += PACE_LEARNING * (engine_s / wall_s - self.pace)
             if attempt.task.spec.kind is TaskKind.SEGMENT:
-                self.typical_wall_s += PACE_LEARNING * (wall_s - self.typical_wall_s)
+                job = attempt.task.job
+                job.measured += 1
+                job.difficulty += (wall_s / attempt.estimate.wall_s - job.difficulty) / (1 + job.measured)
+                self.typical_wall_s *= (wall_s / self.typical_wall_s) ** PACE_LEARNING
+            elif attempt.task.spec.kind is TaskKind.PACKAGE:
+                self.packaging_s += PACE_LEARNING * (wall_s - self.packaging_s)
 
     def enqueue(self, task: Task) -> None:
         """A READY task waits for a slot."""

@@ -18,7 +18,7 @@ def _encoders() -> Mapping[str, str]:
 
 
 def _tier_bursts() -> Mapping[Tier, float]:
-    return {Tier.PAID: 20.0, Tier.VERIFIED: 5.0, Tier.FREE: 0.0}
+    return {Tier.PAID: 60.0, Tier.VERIFIED: 15.0, Tier.FREE: 0.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
