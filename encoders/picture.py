@@ -24,6 +24,8 @@ elsewhere would show other pictures; with it a tenth of the scaling time more is
 
 BT2020_PRIMARIES, P3_PRIMARIES = 9, 12
 """Source: ITU-T H.273, table 2."""
+WORTH_CUTTING = 64
+"""Sides shorter than this are scaled: a sample of them is too much to lose."""
 
 
 class Matrix(IntEnum):
@@ -109,9 +111,10 @@ def plan_picture(shape: FrameShape, video: VideoTrack, renditions: Sequence[Rend
 def convert_steps(shape: FrameShape, width: int, height: int) -> list[Step]:
     """Filters that bring a frame to size, 4:2:0, BT.709 and limited range, not yet turned upright."""
     steps = []
-    if 0 <= shape.width - width <= 1 and 0 <= shape.height - height <= 1:
+    exact = (shape.width, shape.height) == (width, height)
+    if exact or (_loses_an_edge(shape.width, width) and _loses_an_edge(shape.height, height)):
         # An odd line or column is cut off: scaling by one sample would blur every other one of them.
-        if (shape.width, shape.height) != (width, height):
+        if not exact:
             steps.append(Step(filter="crop", arguments=f"{width}:{height}:0:0:exact=1"))
         if is_standard(shape):
             return steps
@@ -134,6 +137,11 @@ def convert_steps(shape: FrameShape, width: int, height: int) -> list[Step]:
         Step(filter="scale", arguments=f"{width}:{height}:{careful}:in_range=full:{write}"),
         to_yuv,
     ]
+
+
+def _loses_an_edge(have: int, want: int) -> bool:
+    """Whether a side is right or one sample too long, of so many that nobody misses it."""
+    return have == want or (have == want + 1 and want >= WORTH_CUTTING)
 
 
 def turn_steps(rotation: int, mirrored: bool) -> list[Step]:

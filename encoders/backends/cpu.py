@@ -8,7 +8,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
-from encoders.backends.frames import FIELD_MARGIN_FRAMES, FrameReader, deinterlaced
+from encoders.backends.frames import FIELD_MARGIN_FRAMES, RESTARTABLE, FrameReader, deinterlaced
 from encoders.backends.painter import Painter
 from encoders.backends.x264 import X264Ladder, x264_identity, x264_version
 from encoders.errors import Damaged
@@ -78,7 +78,9 @@ def read_on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader
     """The segment's output frames; from the start of the file where nothing decodes from the key frame on."""
     video, segment = request.video, request.segment
     margin = FIELD_MARGIN_FRAMES if video.interlaced else 0
-    start = clock.start_of_decoding(video.keyframe_pts, segment.start - margin)
+    start = None
+    if video.codec in RESTARTABLE:
+        start = clock.start_of_decoding(video.keyframe_pts, segment.start - margin)
     for from_pts in (start, None) if start is not None else (None,):
         frames = reader.frames(from_pts)
         if video.interlaced:

@@ -24,6 +24,13 @@ from encoders.demux import open_source, read_packets
 from encoders.errors import ResourceExceeded
 from encoders.media import VideoTrack
 
+_MODERN = "h264 hevc vvc av1 vp8 vp9 theora"
+_OLDER = "mpeg1video mpeg2video mpeg4 h263 flv1 msmpeg4v1 msmpeg4v2 msmpeg4v3 wmv1 wmv2 wmv3 vc1"
+_INTRA = "mjpeg prores dnxhd dvvideo ffv1 huffyuv ffvhuff utvideo jpeg2000 cfhd rawvideo v210 png"
+RESTARTABLE = frozenset(f"{_MODERN} {_OLDER} {_INTRA}".split())
+"""Codecs (FFmpeg's names) whose key frames owe nothing to what came before. Of the others, old ones mostly, some keep
+tables over key frames (Cinepak), and every segment is decoded from the start of the file."""
+
 
 class FrameReader:
     """Reads the picture track of a source; one pass, one use. Close it, or use it as a context manager.
