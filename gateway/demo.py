@@ -91,7 +91,9 @@ class Demo:
 
     def _run(self, root: Path, pool: ThreadPoolExecutor) -> None:
         # Nothing of a farm that is configured for this machine is touched.
-        cluster = ClusterSettings(data_dir=root / "farm", database_url="", store_url="", redis_url="", ray_address="")
+        cluster = ClusterSettings(
+            data_dir=root / "farm", database_url="", store_url="", redis_url="", ray_address="", ray_dashboard=False
+        )
         gateway = GatewaySettings(host="127.0.0.1")
         making = pool.submit(self._make_clip, root / "clip.mp4") if self.file is None else None
         with contextlib.ExitStack() as stack:

@@ -164,7 +164,7 @@ class Farm:
             self._begin(Child("gateway", "gateway.serve", self.folder))
         if not self.cluster.ray_address:
             self._tell("starting Ray")
-            self._ray = RayNode(self.cluster.root, self.cluster.slots_per_node, dashboard=False)
+            self._ray = RayNode(self.cluster.root, self.cluster.slots_per_node, self.cluster.ray_dashboard)
             self._environment["REELMILL_RAY_ADDRESS"] = self._ray.start()
         self._begin(Child("dispatcher", "cluster.dispatch", self.folder))
         if self.gateway is not None:
@@ -210,6 +210,17 @@ class Farm:
                 pass
             time.sleep(0.05)
         raise FarmNotStarted(f"the gateway did not answer at {self.url}; its log is {self.folder.log('gateway')}")
+
+    @property
+    def ray_address(self) -> str:
+        """Where more nodes may join the embedded Ray; another after each restart of its head."""
+        return self._environment.get("REELMILL_RAY_ADDRESS", "")
+
+    @property
+    def dashboard_url(self) -> str:
+        """Of Ray's dashboard; empty when this farm has none."""
+        shown = self._ray is not None and self.cluster.ray_dashboard
+        return f"http://127.0.0.1:{self._ray.dashboard_port}" if shown and self._ray is not None else ""
 
     def pids(self) -> dict[str, int]:
         """Supervised processes by name: valkey, ray, gateway, dispatcher. Those of workers are below `ray`."""

@@ -80,7 +80,9 @@ def transcode_file(source: Path, folder: Path, profile: str, tell: Tell = lambda
     load_profile(profile)
     with tempfile.TemporaryDirectory(prefix="reelmill-", ignore_cleanup_errors=True) as scratch:
         # Nothing of a farm that is configured for this machine is used: its workers could not see this store.
-        settings = ClusterSettings(data_dir=Path(scratch), database_url="", store_url="", redis_url="", ray_address="")
+        settings = ClusterSettings(
+            data_dir=Path(scratch), database_url="", store_url="", redis_url="", ray_address="", ray_dashboard=False
+        )
         return _transcode(settings, source, folder, profile, tell)
 
 

@@ -33,11 +33,17 @@ def up(host: str | None, port: int | None, sub: str) -> None:
         contextlib.suppress(KeyboardInterrupt),  # how a farm that stays is meant to be ended
         Farm(cluster, gateway, fixed_port="port" in gateway.model_fields_set and gateway.port != 0, tell=_tell) as farm,
     ):
+        token = mint_token(secret, sub, Tier.PAID, TOKEN_TTL_S)
         out.print(f"URL    {farm.url}", soft_wrap=True)
-        out.print(f"TOKEN  {mint_token(secret, sub, Tier.PAID, TOKEN_TTL_S)}", soft_wrap=True)
+        out.print(f"TOKEN  {token}", soft_wrap=True)
+        out.print(f"OPEN   {farm.url}/#token={token}", soft_wrap=True)
         if gateway.host not in LOOPBACK:
             err.print(f"[yellow]listening on {gateway.host}: everyone who reaches it and has a token may upload[/]")
-        err.print(f"data and logs: {cluster.root}\nopen the URL in a browser, or: ./reelmill submit FILE --wait")
+        err.print(f"data and logs: {cluster.root}\nopen the last line in a browser, or: ./reelmill submit FILE --wait")
+        if farm.dashboard_url:
+            err.print(
+                f"Ray's dashboard: {farm.dashboard_url} (its token is in {cluster.root / 'secrets' / 'ray.token'})"
+            )
         err.print("Ctrl-C ends the farm; nothing is lost, the next `up` goes on")
         farm.wait()
     err.print("the farm has ended")

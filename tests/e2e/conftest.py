@@ -20,7 +20,15 @@ def farm(tmp_path_factory: pytest.TempPathFactory, long_clip: Path) -> Iterator[
     """A farm on embedded defaults with two slots. At its end it is interrupted amid a job and must leave no process."""
     folder = tmp_path_factory.mktemp("farm")
     root = folder / "data"
-    alone = Alone(folder / "up", "up", "--port", "0", REELMILL_DATA_DIR=str(root), REELMILL_WORKER_SLOTS="2")
+    alone = Alone(
+        folder / "up",
+        "up",
+        "--port",
+        "0",
+        REELMILL_DATA_DIR=str(root),
+        REELMILL_WORKER_SLOTS="2",
+        REELMILL_RAY_DASHBOARD="false",
+    )
     try:
         alone.wait_for(lambda said: "TOKEN" in said)
         running = RunningFarm(FarmFolder(root).state()["url"], root)
