@@ -52,6 +52,8 @@ class SourceLimits:
     content_types: tuple[str, ...] | None = None
     video_codecs: tuple[str, ...] | None = None
     require_video: bool = False
+    max_damaged_share: float = 0.5
+    """Of the output frames, how many may be held or concealed where the source does not decode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

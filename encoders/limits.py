@@ -1,11 +1,11 @@
-"""Whether a profile takes a source: a pure check of what the probe found against the profile's limits.
+"""Whether a profile takes a source, and what became of it: pure checks against the profile's limits.
 
 Rule: every refusal says what was found, what is allowed and what the owner can do. Standard library only.
 """
 
 from __future__ import annotations
 
-from encoders.errors import CodecNotAllowed, NoPlayableTrack, TooLarge, TooLong
+from encoders.errors import CodecNotAllowed, Damaged, NoPlayableTrack, TooLarge, TooLong
 from encoders.ladder import Profile
 from encoders.media import MediaInfo
 
@@ -43,6 +43,24 @@ def check_limits(info: MediaInfo, profile: Profile) -> None:
         raise CodecNotAllowed(
             f"the video is {info.video.codec}; profile {profile.name} takes {_either(limits.video_codecs)}: "
             "export it in one of these"
+        )
+
+
+def check_damage(concealed_frames: int, frames: int, profile: Profile) -> None:
+    """Let an asset pass that shows enough of its source.
+
+    Args:
+        concealed_frames: sum over the asset's segments (`SegmentResult.concealed_frames`).
+        frames: of the asset.
+
+    Raises:
+        Damaged: a larger share is concealed than the profile allows.
+    """
+    share = concealed_frames / frames
+    if share > profile.limits.max_damaged_share:
+        raise Damaged(
+            f"{share:.0%} of the pictures do not decode; profile {profile.name} takes up to "
+            f"{profile.limits.max_damaged_share:.0%}: export the video again, or upload the original"
         )
 
 

@@ -88,6 +88,7 @@ class SegmentResult:
         worst_misfit: how far the worst picture that was decoded again is from the source's, in codes (verify).
         encode_s: processor seconds of this process, verification included.
         warnings: what was concealed, one sentence each.
+        concealed_frames: output frames that show something else than the source meant, since it did not decode.
     """
 
     index: int
@@ -97,6 +98,7 @@ class SegmentResult:
     worst_misfit: float
     encode_s: float
     warnings: tuple[str, ...]
+    concealed_frames: int = 0
 
 
 def encode_segment(
@@ -142,6 +144,7 @@ def encode_segment(
         worst_misfit=worst_misfit,
         encode_s=time.process_time() - begin,
         warnings=lane.warnings(),
+        concealed_frames=min(segment.frames, request.damage.frames),
     )
 
 

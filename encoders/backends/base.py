@@ -13,7 +13,7 @@ Invariants every backend keeps (held by one contract suite, tests/contract/test_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +74,17 @@ class EncodedPicture:
     idr: bool
 
 
+@dataclass(slots=True, kw_only=True)
+class Damage:
+    """Counts what a backend could not show as the source meant it.
+
+    Attributes:
+        frames: output frames that were held in place of one that did not decode, or concealed by the decoder.
+    """
+
+    frames: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRequest:
     """What one segment needs.
@@ -83,6 +94,7 @@ class SegmentRequest:
         threads: cores that decoding, scaling and encoding may use together, at least 1.
         tap: called for each output frame, in order, with (output frame number, luma plane of the smallest rendition);
             the plane is only valid during the call. None when nobody looks.
+        damage: the backend adds to it what it says in `warnings`.
     """
 
     source: Path
@@ -91,6 +103,7 @@ class SegmentRequest:
     segment: Segment
     threads: int = 1
     tap: Callable[[int, npt.NDArray[np.uint8]], None] | None = None
+    damage: Damage = field(default_factory=Damage)
 
 
 class Backend(Protocol):

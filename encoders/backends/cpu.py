@@ -96,16 +96,21 @@ def read_on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader
 
 
 def concealed(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> tuple[str, ...]:
-    """What was damaged within the segment, as sentences."""
+    """What was damaged within the segment, as sentences; `request.damage` counts it."""
     segment = request.segment
 
     def inside(times: list[int | None] | list[int]) -> int:
         return sum(1 for pts in times if pts is None or segment.start <= clock.position(pts) < segment.end)
 
     lost, damaged = inside(reader.lost), inside(reader.damaged)
+    request.damage.frames += lost + damaged
     found = []
     if lost:
-        found.append(f"{lost} pictures of segment {segment.index} did not decode; the ones before them were held")
+        found.append(f"{_pictures(lost)} of segment {segment.index} did not decode: the one before was held")
     if damaged:
-        found.append(f"{damaged} pictures of segment {segment.index} were damaged and were concealed")
+        found.append(f"{_pictures(damaged)} of segment {segment.index} came damaged: concealed by the decoder")
     return tuple(found)
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' if count > 1 else ''}"

@@ -49,6 +49,7 @@ class Encoded:
     extradata: dict[str, bytes] = field(default_factory=dict)
     tapped: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
+    damaged_frames: int = 0
 
 
 FAKES = (f"fake {BackendName.NVENC}", f"fake {BackendName.HYBRID}")
@@ -92,6 +93,7 @@ def encode(backend: Backend, path: Path, info: MediaInfo, plan: Plan, index: int
         out.pictures[picture.rendition].append(picture)
     out.extradata = {rendition.name: backend.extradata(rendition.name) for rendition in plan.renditions}
     out.warnings = backend.warnings()
+    out.damaged_frames = request.damage.frames
     return out
 
 
@@ -169,7 +171,8 @@ def test_the_tap_sees_each_output_frame_of_the_smallest_rendition(
 def test_a_sound_source_gives_no_warning(backend: Backend, clip: tuple[Path, MediaInfo]) -> None:
     path, info = clip
     plan, _ = planned(backend, info)
-    assert encode(backend, path, info, plan, 1).warnings == ()
+    encoded = encode(backend, path, info, plan, 1)
+    assert (encoded.warnings, encoded.damaged_frames) == ((), 0)
 
 
 def test_a_variable_rate_is_laid_on_the_grid(backend: Backend, tmp_path: Path) -> None:
@@ -228,10 +231,12 @@ def test_holes_in_the_source_are_held_and_said(backend: Backend, tmp_path: Path)
     data[middle - 3000 : middle + 3000] = bytes(6000)
     path.write_bytes(bytes(data))
     warnings: list[str] = []
-    frames = 0
+    frames = damaged = 0
     for segment in plan.segments:
         encoded = encode(backend, path, info, plan, segment.index)
         warnings += encoded.warnings
+        damaged += encoded.damaged_frames
         frames += len(encoded.pictures["180p"])
     assert frames == grid.frames == 90
     assert warnings
+    assert 0 < damaged < 60

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
-from encoders.errors import CodecNotAllowed, FarmError, NoPlayableTrack, TooLarge, TooLong
+from encoders.errors import CodecNotAllowed, Damaged, FarmError, NoPlayableTrack, TooLarge, TooLong
 from encoders.ladder import Profile
-from encoders.limits import check_limits
+from encoders.limits import check_damage, check_limits
 from encoders.media import AudioTrack, Colour, MediaInfo, VideoTrack
 from encoders.profiles.load import load_profile
 
@@ -83,3 +83,10 @@ def test_a_profile_without_limits_takes_everything() -> None:
     profile = load_profile("default")
     check_limits(replace(GOOD, container="avi", size_bytes=10**12, video=replace(VIDEO, end_pts=10**9)), profile)
     check_limits(replace(GOOD, video=None), profile)
+
+
+def test_damage_passes_up_to_the_profiles_share(profile: Profile) -> None:
+    check_damage(0, 100, profile)
+    check_damage(50, 100, profile)
+    with pytest.raises(Damaged, match=r"51% of the pictures.*nextplay takes up to 50%"):
+        check_damage(51, 100, profile)

@@ -84,8 +84,8 @@ def test_where_nothing_decodes_what_came_before_is_held() -> None:
     ("lost", "damaged", "said"),
     [
         ([], [], []),
-        ([None], [], ["1 pictures of segment 1 did not decode"]),
-        ([0, 400], [401, 402, 10], ["1 pictures of segment 1 did not", "2 pictures of segment 1 were damaged"]),
+        ([None], [], ["1 picture of segment 1 did not decode"]),
+        ([0, 400], [401, 402, 10], ["1 picture of segment 1 did not", "2 pictures of segment 1 came damaged"]),
         ([0], [899], []),
     ],
 )
@@ -94,5 +94,6 @@ def test_only_damage_within_the_segment_is_said(lost: list[int | None], damaged:
     assert request.segment.start <= 400 < request.segment.end < 899
     found = concealed(request, clock, Reader([], lost=lost, damaged=damaged))  # type: ignore[arg-type]
     assert len(found) == len(said)
+    assert request.damage.frames == sum(int(sentence.split()[0]) for sentence in found)
     for sentence, beginning in zip(found, said, strict=True):
         assert sentence.startswith(beginning)
