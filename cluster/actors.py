@@ -22,8 +22,8 @@ from encoders.backends.probe import hand_down, proven
 from encoders.backends.proof import GpuProbe
 from encoders.confine import Confiner
 
-CONCURRENCY = 3
-"""One thread works, one answers `stop` and `ping` meanwhile, one spare so that neither waits for the other."""
+CONCURRENCY = 4
+"""One thread works, one waits with a canary, one answers `stop` and `ping` meanwhile, one spare so that none waits."""
 
 
 class SlotHolder:

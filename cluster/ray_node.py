@@ -48,6 +48,8 @@ def ray_environment(data_dir: Path) -> dict[str, str]:
         # `uv run` makes Ray's hook repack the working folder and hang; this interpreter is already the right one.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DEDUP_LOGS": "0",
+        # Ray gives a node 30 s to register; where it joins while everything else starts too, that is not enough.
+        "RAY_raylet_start_wait_time_s": str(int(START_TIMEOUT_S)),
         # Workers hold nothing that draining would save: finished work is in the store, the rest is done again.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }

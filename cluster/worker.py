@@ -8,6 +8,7 @@ the next attempt. Foreign bytes are never touched in this process, only in the c
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from pydantic import TypeAdapter
 from cluster import layout
 from cluster.errors import ObjectMissing
 from cluster.staging import StagedSource, Staging
-from cluster.storage.base import ObjectStore
+from cluster.storage.base import LocalPaths, ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
 from encoders import audio, package, probe, segment, subtitles
 from encoders.asset import AssetManifest
@@ -35,7 +36,7 @@ from encoders.backends.base import BackendName
 from encoders.backends.nverrors import DeviceFault
 from encoders.backends.probe import default_cache_dir, forget_probes
 from encoders.confine import Confiner, Limits, Stopped, failure_of
-from encoders.errors import Failure, FarmError, Fault
+from encoders.errors import Failure, FarmError, Fault, VerificationFailed
 from encoders.limits import check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
@@ -210,7 +211,7 @@ class Worker:
                 self._put(layout.init_key(request.video_id, plan, rendition.name), out / rendition.name / "init.mp4")
             for piece in rendition.media:
                 key = layout.media_key(request.video_id, plan, rendition.name, piece.number)
-                self._put(key, out / rendition.name / f"{piece.number:05d}.m4s")
+                self._put_verified(key, out / rendition.name / f"{piece.number:05d}.m4s", piece.sha256)
         self._finish(record, result, request)
         stored_s = time.monotonic() - begin - staged_s - encoded_s
         return Done(
@@ -244,7 +245,7 @@ class Worker:
         self._put(layout.init_key(request.video_id, plan, rendition.name), out / rendition.name / "init.mp4")
         for piece in result.media:
             key = layout.media_key(request.video_id, plan, rendition.name, piece.number)
-            self._put(key, out / rendition.name / f"{piece.number:05d}.m4s")
+            self._put_verified(key, out / rendition.name / f"{piece.number:05d}.m4s", piece.sha256)
         self._finish(record, result, request)
         return Done(engine_s=time.monotonic() - begin, wall_s=0.0, warnings=result.warnings)
 
@@ -369,6 +370,20 @@ class Worker:
 
     def _put(self, key: str, path: Path) -> None:
         self.store.put_file(key, path, layout.content_type(key))
+
+    def _put_verified(self, key: str, path: Path, sha256: str) -> None:
+        """Store a media segment that is what was verified in the child, and see that the store has received that.
+
+        Raises:
+            VerificationFailed: its bytes have changed on the way; the task has no record yet and is done again.
+        """
+        data = path.read_bytes()
+        stored = self.store.put_file(key, path, layout.content_type(key))
+        # Other stores compare checksums of what they receive themselves, and their ETags need not be MD5s.
+        local = isinstance(self.store, LocalPaths)
+        received = not local or stored.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if hashlib.sha256(data).hexdigest() != sha256 or not received:
+            raise VerificationFailed(f"{key} is not what was encoded: its bytes have changed on the way to the store")
 
     def _record(self, key: str, kind: type[T]) -> T | None:
         """The record of a finished task, None when there is none."""

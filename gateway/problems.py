@@ -40,6 +40,7 @@ ANSWERS: dict[type[FarmError], Answer] = {
     errors.NotAuthenticated: Answer(401, "Not authenticated", "Make a token with `reelmill token`."),
     errors.UnknownResource: Answer(404, "Not found"),
     errors.RateLimited: Answer(429, "Too many uploads started", "Wait as long as Retry-After says."),
+    errors.TryLater: Answer(503, "Not now", "Try again when Retry-After says."),
     errors.TooMuchUnderWay: Answer(429, "Too much under way", "Wait for your jobs, or abort uploads."),
     errors.Overloaded: Answer(503, "Farm is busy", "Try again when Retry-After says."),
     errors.UnknownProfile: Answer(422, "Unknown profile", "Leave `profile` out to get the default one."),

@@ -1,0 +1,129 @@
+"""After a storm: is anything lost, corrupt, done twice, or left lying about? Each function answers with violations."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import av
+
+from cluster.processes import descendants, process_table
+from cluster.scratch import LOCK
+
+CLEAN_WITHIN_S = 60.0
+"""How long folders of dead workers may lie: the next worker of the node removes them when it starts."""
+
+
+def repeated_encodes(root: Path) -> list[str]:
+    """Records that were finished again by an attempt that began after they were there; twins are none of those."""
+    landed: dict[str, list[dict[str, Any]]] = {}
+    for line in _json_lines(root / "logs" / "encodes.jsonl"):
+        landed.setdefault(line["record"], []).append(line)
+    begun = {
+        (line["task"], line["attempt"]): datetime.fromisoformat(line["timestamp"]).timestamp()
+        for line in _json_lines(root / "logs" / "dispatcher.log")
+        if line.get("event") == "task_started"
+    }
+    found = []
+    for record, lines in landed.items():
+        first = lines[0]
+        for again in lines[1:]:
+            began = begun.get((again["task"], again["attempt"]))
+            if began is not None and began > first["at"]:
+                found.append(f"{record}: finished at {first['at']:.3f}, begun again at {began:.3f}")
+    return found
+
+
+def encodes(root: Path) -> tuple[int, int]:
+    """How many records were finished, and how many of those by more than one attempt at once."""
+    records = [line["record"] for line in _json_lines(root / "logs" / "encodes.jsonl")]
+    return len(set(records)), len(records) - len(set(records))
+
+
+def unsettled_rows(root: Path) -> list[str]:
+    """Jobs that are held or not over."""
+    with closing(sqlite3.connect(root / "farm.db")) as database:
+        rows = database.execute(
+            "SELECT id, state, lease_owner FROM jobs WHERE lease_owner IS NOT NULL OR state IN ('queued', 'running')"
+        ).fetchall()
+    return [f"job {job_id} is {state}, held by {owner}" for job_id, state, owner in rows]
+
+
+def broken_asset(root: Path, video_id: str) -> list[str]:
+    """What is wrong with a READY video's asset: every rendition is decoded and its frames are counted."""
+    with closing(sqlite3.connect(root / "farm.db")) as database:
+        row = database.execute(
+            "SELECT plan FROM jobs WHERE video_id = ? AND state = 'completed'", (video_id,)
+        ).fetchone()
+        keys = [key for (key,) in database.execute("SELECT key FROM assets WHERE video_id = ?", (video_id,))]
+    if row is None:
+        return [f"video {video_id}: no completed job"]
+    plan = json.loads(row[0])
+    objects = root / "objects" / "objects"
+    found = [f"video {video_id}: {key} is missing" for key in keys if not (objects / key).is_file()]
+    folder = objects / "assets" / video_id / plan["asset_key"]
+    for rendition in plan["renditions"]:
+        frames = _frames(folder / rendition["name"])
+        if frames != plan["grid"]["frames"]:
+            found.append(f"video {video_id}: {rendition['name']} has {frames} frames of {plan['grid']['frames']}")
+    return found
+
+
+def _frames(folder: Path) -> int | str:
+    """Frames that decode of a rendition's segments, one after another."""
+    pieces = sorted(folder.glob("[0-9]*.m4s"))
+    try:
+        joined = (folder / "init.mp4").read_bytes() + b"".join(path.read_bytes() for path in pieces)
+        with av.open(io.BytesIO(joined), "r") as container:
+            return sum(1 for _ in container.decode(video=0))
+    except (OSError, av.error.FFmpegError) as error:
+        return str(error)
+
+
+def scratch_files(root: Path) -> list[str]:
+    """Files in scratch folders, once nothing runs any more; waits a little for the sweepers."""
+    deadline = time.monotonic() + CLEAN_WITHIN_S
+    while (left := _files(root / "scratch")) and time.monotonic() < deadline:
+        time.sleep(1.0)
+    return [f"scratch: {path}" for path in left]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
+
+
+def orphans(root: Path) -> list[str]:
+    """Fork servers and children without a living worker above them, while the farm is up."""
+    table = process_table()
+    workers = [info.pid for info in table.values() if info.command.startswith("ray::SlotHolder")]
+    served = {info.pid for worker in workers for info in descendants(worker, table)}
+    return [
+        f"orphan {info.pid}: {info.command[:80]}"
+        for info in descendants(os.getpid(), table)
+        if "encoders.forkserver" in info.command and not info.zombie and info.pid not in served
+    ]
+
+
+def survivors(root: Path) -> list[str]:
+    """Processes of the farm after its end."""
+    found = [info for info in process_table().values() if str(root) in info.command and not info.zombie]
+    found += [info for info in descendants(os.getpid()) if not info.zombie]
+    return [f"survivor {info.pid}: {info.command[:80]}" for info in found if info.pid != os.getpid()]
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value

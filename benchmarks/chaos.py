@@ -1,0 +1,243 @@
+"""`python -m benchmarks chaos --minutes N --seed S`: a real farm in a storm, and a count of what it cost.
+
+A farm of two Ray nodes on this machine gets a stream of short videos of several users and all tiers, some of them
+broken files. Meanwhile processes are killed and stopped at random, segments are changed on their way to the store, the
+store is taken away, filled and slowed down, and the database is locked. Then it is quiet, and everything is looked at:
+each accepted video READY or rejected with a code, each asset whole, nothing that was finished encoded again, no
+process, file or lease left behind. The exit status is 1 when anything of that does not hold.
+
+What the seed decides: the clips, who sends what when, and which fault comes after which pause. Which process is there
+to be hit depends on the moment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks import aftermath
+from benchmarks.corpus import verify
+from benchmarks.environment import write_results
+from benchmarks.farms import RunningFarm, embedded_farm
+from benchmarks.storm import SecondNode, Storm
+from gateway.client import Client
+from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
+from gateway.sample import write_sample
+from scheduler.jobs import Tier
+
+FAULTS = Path(__file__).parent / "faults"
+PATIENT = Backoff(tries=100, first_s=0.2, longest_s=3.0)
+"""A gateway that was killed comes back within seconds, on a busy machine within a minute."""
+CLIPS = 5
+BROKEN_SHARE = 0.1
+PAUSE_S = (2.0, 8.0)
+"""Between two faults: short enough that they meet, long enough that something is done in between."""
+SETTLE_S = 600.0
+"""How long after the storm's end the last job may take: a worker that is cold again may be given ten minutes."""
+USERS = (("ann", Tier.PAID), ("bob", Tier.VERIFIED), ("cyd", Tier.VERIFIED), ("dan", Tier.FREE), ("eve", Tier.FREE))
+
+
+@dataclass(slots=True)
+class Sent:
+    """A video that the farm has accepted, or (no id) never answered for."""
+
+    clip: Path
+    user: str
+    tier: Tier
+    video_id: str
+    status: str = ""
+    code: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a storm left."""
+
+    sent: list[Sent] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    violations: list[str] = field(default_factory=list)
+    encoded: int = 0
+    at_once: int = 0
+    verified: int = 0
+
+
+def write_clips(folder: Path, seed: int) -> list[Path]:
+    """A few short clips of different lengths and rates, and one that breaks off."""
+    chance = random.Random(seed)
+    paths = []
+    for number in range(CLIPS):
+        path = folder / f"clip{number}.mp4"
+        rate = chance.choice((Fraction(24), Fraction(25), Fraction(30000, 1001)))
+        write_sample(path, seconds=chance.randint(5, 14), width=320, height=180, rate=rate)
+        paths.append(path)
+    broken = folder / "broken.mp4"
+    broken.write_bytes(paths[0].read_bytes()[:3000])
+    return [*paths, broken]
+
+
+class Senders:
+    """Users who send clips one after another until told to stop; several at once."""
+
+    def __init__(self, farm: RunningFarm, clips: list[Path], seed: int, at_most: int, outcome: Outcome) -> None:
+        self.farm = farm
+        self.clips = clips
+        self.seed = seed
+        self.at_most = at_most
+        self.outcome = outcome
+        self.stopping = threading.Event()
+        self._numbers = itertools.count()
+
+    def run(self, user: str, tier: Tier) -> None:
+        """One user's stream."""
+        chance = random.Random(f"{self.seed}/{user}")
+        with Client(self.farm.url, self.farm.token_for(user, tier), backoff=PATIENT) as client:
+            while not self.stopping.wait(chance.uniform(0.5, 3.0)):
+                if next(self._numbers) >= self.at_most:
+                    return
+                clip = self.clips[-1] if chance.random() < BROKEN_SHARE else chance.choice(self.clips[:-1])
+                try:
+                    upload = client.upload(clip)
+                except (ApiProblem, FarmUnreachable) as error:
+                    self.outcome.refused[error.code] += 1
+                    continue
+                self.outcome.sent.append(Sent(clip=clip, user=user, tier=tier, video_id=upload.video_id))
+
+
+def settle(farm: RunningFarm, outcome: Outcome) -> None:
+    """Wait until everything that was accepted is READY or rejected."""
+    deadline = time.monotonic() + SETTLE_S
+    clients = {user: Client(farm.url, farm.token_for(user, tier), backoff=PATIENT) for user, tier in USERS}
+    for sent in outcome.sent:
+        while time.monotonic() < deadline:
+            status = clients[sent.user].status(sent.video_id)
+            sent.status = str(status.status)
+            sent.code = status.rejection.code if status.rejection else ""
+            if status.status.settled:
+                break
+            time.sleep(0.3)
+        broken = sent.clip.name == "broken.mp4"
+        wanted = sent.status.startswith("REJECTED") and sent.code if broken else sent.status == "READY"
+        if not wanted:
+            outcome.violations.append(f"video {sent.video_id} of {sent.clip.name}: {sent.status} {sent.code}")
+    for client in clients.values():
+        client.close()
+
+
+def look_around(farm: RunningFarm, outcome: Outcome, verifier: Path | None, sample: int, chance: random.Random) -> None:
+    """Everything that can be seen while the farm is still up."""
+    root = farm.farm.cluster.root
+    ready = [sent for sent in outcome.sent if sent.status == "READY"]
+    for sent in ready:
+        outcome.violations += aftermath.broken_asset(root, sent.video_id)
+    outcome.violations += aftermath.repeated_encodes(root)
+    outcome.violations += aftermath.unsettled_rows(root)
+    outcome.violations += aftermath.scratch_files(root)
+    outcome.violations += aftermath.orphans(root)
+    outcome.encoded, outcome.at_once = aftermath.encodes(root)
+    if verifier is not None:
+        for sent in chance.sample(ready, min(sample, len(ready))):
+            with Client(farm.url, farm.token_for(sent.user, sent.tier), backoff=PATIENT) as client:
+                failed = verify(client, sent.video_id, sent.clip, verifier)
+            outcome.verified += 1
+            outcome.violations += [f"video {sent.video_id}: {line}" for line in failed]
+
+
+def weather(
+    data: Path, minutes: float, seed: int, videos: int, console: Console, verifier: Path | None, sample: int
+) -> Outcome:
+    """One storm on a farm of its own."""
+    outcome = Outcome()
+    faults = data / "faults"
+    faults.mkdir()
+    clips = write_clips(data, seed)
+    os.environ["REELMILL_FAULTS"] = str(faults)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(FAULTS), os.environ.get("PYTHONPATH"))))
+    begin = time.monotonic()
+
+    def tell(what: str) -> None:
+        console.print(f"{time.monotonic() - begin:6.1f} s  {what}  ({len(outcome.sent)} accepted)", highlight=False)
+
+    with embedded_farm(data / "farm", worker_slots=1, log_json=True) as farm:
+        node = SecondNode(farm.farm, farm.farm.cluster.root / "logs" / "second_node.log")
+        node.start()
+        tell("farm is up")
+        senders = Senders(farm, clips, seed, videos, outcome)
+        storm = Storm(farm.farm, node, faults, seed, PAUSE_S, tell)
+        with ThreadPoolExecutor(len(USERS) + 1) as threads:
+            running = [threads.submit(senders.run, user, tier) for user, tier in USERS]
+            blowing = threads.submit(storm.run)
+            end = time.monotonic() + minutes * 60
+            while time.monotonic() < end and not blowing.done():
+                time.sleep(0.2)
+            storm.stopping.set()
+            senders.stopping.set()
+            for each in [blowing, *running]:
+                each.result()
+        outcome.faults = storm.done
+        tell("calm")
+        settle(farm, outcome)
+        tell("settled")
+        look_around(farm, outcome, verifier, sample, random.Random(seed))
+        root = farm.farm.cluster.root
+        node.kill()
+    outcome.violations += aftermath.survivors(root)
+    tell("over")
+    return outcome
+
+
+@click.command(help=__doc__)
+@click.option("--minutes", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Length of the storm.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--videos", default=10_000, help="At most so many.")
+@click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with assay/.")
+@click.option("--sample", default=5, show_default=True, help="How many assets the verifier looks at.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep the farm's folder here.")
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
+def command(
+    minutes: float,
+    seed: int,
+    videos: int,
+    verifier: Path | None,
+    sample: int,
+    keep: Path | None,
+    json_path: Path | None,
+) -> None:
+    """A farm in a storm."""
+    console = Console(width=160)
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="reelmill-chaos-", ignore_cleanup_errors=True) as made:
+        data = keep or Path(made)
+        data.mkdir(parents=True, exist_ok=True)
+        outcome = weather(data, minutes, seed, videos, console, verifier, sample)
+    statuses = Counter(f"{sent.status} {sent.code}".strip() for sent in outcome.sent)
+    console.print(f"faults: {dict(outcome.faults)}", highlight=False)
+    console.print(
+        f"accepted {len(outcome.sent)}: {dict(statuses)}; not begun: {dict(outcome.refused)}", highlight=False
+    )
+    console.print(
+        f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; "
+        f"verified independently {outcome.verified}; {time.monotonic() - begin:.0f} s in all",
+        highlight=False,
+    )
+    for line in outcome.violations:
+        console.print(f"[red]VIOLATION[/] {line}", highlight=False)
+    console.print(f"{len(outcome.violations)} violations")
+    if json_path:
+        results = {"seed": seed, "minutes": minutes, "statuses": dict(statuses), "faults": dict(outcome.faults)}
+        results |= {"encoded": outcome.encoded, "violations": outcome.violations}
+        write_results(json_path, "chaos", [results])
+    sys.exit(1 if outcome.violations else 0)

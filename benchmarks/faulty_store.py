@@ -1,0 +1,92 @@
+"""A local store that fails when a storm wants it to: methods of `LocalStore` ask a file before they work.
+
+The file is `store.json` in the folder REELMILL_FAULTS: {"mode": …, "until": epoch seconds}. Modes:
+
+    away      every call is StoreUnavailable
+    full      every write is StoreFull
+    slow      every call takes half a second more
+    corrupt   the next media segment that is written has one byte changed; then the file is gone
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import StoreFull, StoreUnavailable
+
+READS = ("get_file", "get_bytes", "head", "list", "path_of")
+WRITES = ("put_file", "put_bytes", "create_multipart", "complete_multipart")
+SLOW_S = 0.5
+
+
+def control_file(folder: Path) -> Path:
+    """Where a storm says what the store shall do."""
+    return folder / "store.json"
+
+
+def set_mode(folder: Path, mode: str, lasts_s: float) -> None:
+    """Let the store behave in a mode for a time, in all processes at once."""
+    fresh = folder / "store.new"
+    fresh.write_text(json.dumps({"mode": mode, "until": time.time() + lasts_s}))
+    fresh.replace(control_file(folder))
+
+
+def spoil(store: type[Any]) -> None:
+    """Wrap the methods of a store class."""
+    for name in (*READS, *WRITES):
+        setattr(store, name, _spoiled(getattr(store, name), name))
+
+
+def _spoiled(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def spoiled(self: Any, *args: Any, **more: Any) -> Any:
+        mode = _mode()
+        if mode == "away":
+            raise StoreUnavailable(f"{name}: the storm has taken the store away")
+        if mode == "full" and name in WRITES:
+            raise StoreFull(f"{name}: the storm has filled the store")
+        if mode == "slow":
+            time.sleep(SLOW_S)
+        if mode == "corrupt" and name == "put_file" and str(args[0]).endswith(".m4s") and _take():
+            with tempfile.NamedTemporaryFile(suffix=".m4s") as changed:
+                shutil.copyfile(args[1], changed.name)
+                _flip(Path(changed.name))
+                return method(self, args[0], Path(changed.name), *args[2:], **more)
+        return method(self, *args, **more)
+
+    return spoiled
+
+
+def _mode() -> str:
+    try:
+        told = json.loads(control_file(Path(os.environ["REELMILL_FAULTS"])).read_text())
+    except (FileNotFoundError, ValueError):
+        return ""
+    return str(told["mode"]) if time.time() < told["until"] else ""
+
+
+def _take() -> bool:
+    """Whether this caller is the one that changes a byte."""
+    try:
+        control_file(Path(os.environ["REELMILL_FAULTS"])).unlink()
+    except FileNotFoundError:
+        return False
+    with (Path(os.environ["REELMILL_FAULTS"]) / "corrupted").open("a") as log:
+        log.write(f"{time.time()}\n")
+    return True
+
+
+def _flip(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size * 3 // 4)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0x55]))
