@@ -37,7 +37,7 @@ from encoders.backends.nverrors import DeviceFault
 from encoders.backends.probe import default_cache_dir, forget_probes
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault, VerificationFailed
-from encoders.limits import check_limits
+from encoders.limits import check_damage, check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
 from encoders.segment import SegmentResult
@@ -273,6 +273,9 @@ class Worker:
         segments = [
             self._needed(layout.segment_record(video, plan, each.index), SegmentResult) for each in plan.segments
         ]
+        if plan.grid is not None:
+            concealed = sum(each.concealed_frames for each in segments)
+            check_damage(concealed, plan.grid.frames, load_profile(request.profile))
         sounds = [self._sound(request, plan, each, stop, out) for each in plan.audio]
         texts = self._texts(request, plan, stop)
         media, made = out / "media", out / "asset"
