@@ -42,6 +42,8 @@ FAULTS = Path(__file__).parent / "faults"
 PATIENT = Backoff(tries=100, first_s=0.2, longest_s=3.0)
 """A gateway that was killed comes back within seconds, on a busy machine within a minute."""
 CLIPS = 5
+UNDER_WAY = 3
+"""Videos that a user has in the farm at once: it is always busy, and calm soon after the storm."""
 BROKEN_SHARE = 0.1
 PAUSE_S = (2.0, 8.0)
 """Between two faults: short enough that they meet, long enough that something is done in between."""
@@ -104,8 +106,12 @@ class Senders:
     def run(self, user: str, tier: Tier) -> None:
         """One user's stream."""
         chance = random.Random(f"{self.seed}/{user}")
+        waiting: list[str] = []
         with Client(self.farm.url, self.farm.token_for(user, tier), backoff=PATIENT) as client:
             while not self.stopping.wait(chance.uniform(0.5, 3.0)):
+                waiting = [video_id for video_id in waiting if not client.status(video_id).status.settled]
+                if len(waiting) >= UNDER_WAY:
+                    continue
                 if next(self._numbers) >= self.at_most:
                     return
                 clip = self.clips[-1] if chance.random() < BROKEN_SHARE else chance.choice(self.clips[:-1])
@@ -114,6 +120,7 @@ class Senders:
                 except (ApiProblem, FarmUnreachable) as error:
                     self.outcome.refused[error.code] += 1
                     continue
+                waiting.append(upload.video_id)
                 self.outcome.sent.append(Sent(clip=clip, user=user, tier=tier, video_id=upload.video_id))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from cluster import layout
 from cluster.staging import Staging
+from cluster.storage.base import ObjectInfo
 from cluster.storage.local import LocalStore
 from cluster.tasks import Done, Outcome, TaskRequest
 from cluster.worker import Worker
@@ -217,3 +218,26 @@ def test_the_canary_says_that_the_cpu_encodes(bench: Bench) -> None:
     healthy, seen = bench.worker.check("cpu")
     assert healthy, seen
     assert "48 frames" in seen
+
+
+@pytest.mark.slow
+def test_a_segment_that_changes_on_its_way_to_the_store_gets_no_record_and_is_made_again(
+    bench: Bench, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.store.put_file(KEY, clip, "video/mp4")
+    inspected = done(bench.ask(TaskKind.INSPECT))
+    put_file, changed = bench.store.put_file, bench.folder / "changed.m4s"
+
+    def corrupt(key: str, path: Path, *args: str) -> ObjectInfo:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        changed.write_bytes(data)
+        return put_file(key, changed if key.endswith(".m4s") else path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "put_file", corrupt)
+        outcome = bench.ask(TaskKind.SEGMENT, part=0, plan=inspected.plan, info=inspected.info)
+    assert isinstance(outcome, Failure)
+    assert (outcome.code, outcome.fault) == ("verification_failed", Fault.DEVICE)
+    assert bench.finished() == []
+    assert not done(bench.ask(TaskKind.SEGMENT, part=0, plan=inspected.plan, info=inspected.info)).reused

@@ -1,0 +1,99 @@
+"""A worker that keeps silent is ended, one that answers stays; nodes are shown with what runs on them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from cluster import pool as pool_module
+from cluster.pool import Member, WorkerPool
+from cluster.settings import ClusterSettings
+from cluster.tasks import WorkerDescription
+
+
+class Call:
+    """An actor's method: `remote()` answers what it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    async def remote(self) -> Any:
+        if isinstance(self.answer, float):
+            await asyncio.sleep(self.answer)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Actor:
+    """A stand-in for an actor handle."""
+
+    def __init__(self, answer: Any) -> None:
+        self.ping = Call(answer)
+
+
+@pytest.fixture
+def lost() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    found: list[Any] = []
+    monkeypatch.setattr(pool_module, "_kill", found.append)
+    monkeypatch.setattr(pool_module, "PING_PATIENCE_S", 0.05)
+    return found
+
+
+@pytest.fixture
+def pool(tmp_path: Path, lost: list[tuple[str, str]], killed: list[Any]) -> WorkerPool:
+    return WorkerPool(ClusterSettings(data_dir=tmp_path), lambda worker: None, lambda *what: lost.append(what))
+
+
+def join(pool: WorkerPool, name: str, answer: Any, node: str = "n") -> Member:
+    about = WorkerDescription(worker_id=name, node_id=node, device_id=f"cpu:{node}", pid=1, backends=("cpu",))
+    pool.members[name] = Member(description=about, actor=Actor(answer))
+    return pool.members[name]
+
+
+async def test_a_silent_worker_is_lost_as_hung_and_killed(
+    pool: WorkerPool, lost: list[tuple[str, str]], killed: list[Any]
+) -> None:
+    lively, silent = join(pool, "lively", "pong"), join(pool, "silent", 9.0)
+    pool._ping_members()
+    assert silent.ping_due == math.inf, "one question at a time"
+    await asyncio.gather(*pool._tasks)
+    assert lost == [("silent", "hung")]
+    assert killed == [silent.actor]
+    assert list(pool.members) == ["lively"]
+    assert lively.ping_due < math.inf
+
+
+async def test_a_worker_that_died_idle_is_noticed(pool: WorkerPool, lost: list[tuple[str, str]]) -> None:
+    join(pool, "dead", ActorDiedError())
+    pool._ping_members()
+    await asyncio.gather(*pool._tasks)
+    assert lost == [("dead", "crashed")]
+
+
+async def test_a_retired_worker_is_told_as_drained(
+    pool: WorkerPool, lost: list[tuple[str, str]], killed: list[Any]
+) -> None:
+    member = join(pool, "w", "pong")
+    pool.retire("w")
+    pool.retire("w")
+    assert (lost, killed) == ([("w", "drained")], [member.actor])
+
+
+def test_a_node_is_shown_with_what_runs_on_it(pool: WorkerPool) -> None:
+    pool._addresses = {"n": "10.0.0.1", "other": "10.0.0.2"}
+    join(pool, "busy", "pong").running = 1
+    join(pool, "idle", "pong")
+    first, second = pool.nodes()
+    assert (first.address, first.workers, first.idle, first.running) == ("10.0.0.1", ("busy", "idle"), ("idle",), 1)
+    assert (second.workers, second.running) == ((), 0)
