@@ -54,7 +54,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_plain_values_and_values_of_the_media_core_are_read(value: object) -> None:
-    assert wire.read_value(pickle.dumps(value)) == value
+    assert wire.read_value(wire.pack_value(value)) == value
 
 
 def test_arrays_are_read() -> None:
