@@ -29,5 +29,7 @@ def test_whole_seeds_are_accepted_and_decode_in_full(tmp_path: Path) -> None:
             path = tmp_path / f"whole-{number}"
             path.write_bytes(seed)
             seen = confiner.run(examine, path, readable=[path], limits=Limits(memory_bytes=1 << 30))
-            assert seen.pictures == seen.declared == 18
+            assert seen.pictures == 18
+            # FFmpeg's AVI muxer may leave a place in its index empty: a position on the grid that has no picture.
+            assert seen.declared in ((18, 19) if seed.startswith(b"RIFF") else (18,))
             assert seen.sounds > 5
