@@ -45,7 +45,7 @@ CLIPS = 5
 UNDER_WAY = 3
 """Videos that a user has in the farm at once: it is always busy, and calm soon after the storm."""
 BROKEN_SHARE = 0.1
-PAUSE_S = (2.0, 8.0)
+PAUSE_S = (4.0, 12.0)
 """Between two faults: short enough that they meet, long enough that something is done in between."""
 SETTLE_S = 600.0
 """How long after the storm's end the last job may take: a worker that is cold again may be given ten minutes."""
