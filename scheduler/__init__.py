@@ -20,7 +20,9 @@ Map:
     assign          free places to tasks, then twins of stragglers
     audit           the invariants of the books, checked
     reports         what the scheduler tells about itself: values
+    outlook         the farm at one moment, for any number of explanations
     explain, stats  made from the books
+    scaling         when more slots would help, and how many
     engine          Scheduler.handle(event) -> list[Instruction]
 
 Invariants:

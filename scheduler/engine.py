@@ -21,7 +21,9 @@ from scheduler.events import Event
 from scheduler.explain import explain
 from scheduler.instructions import Instruction
 from scheduler.ledger import Ledger
+from scheduler.outlook import Outlook
 from scheduler.reports import Explanation, SchedulerStats
+from scheduler.scaling import ask_for_workers
 from scheduler.settings import SchedulerSettings
 from scheduler.stats import gather_stats
 
@@ -55,6 +57,7 @@ class Scheduler:
 
     def __init__(self, settings: SchedulerSettings) -> None:
         self._ledger = Ledger(settings)
+        self._outlook: Outlook | None = None
 
     def handle(self, event: Event) -> list[Instruction]:
         """What must be done now that this happened.
@@ -63,6 +66,7 @@ class Scheduler:
         An event that does not fit (late, doubled, unknown) changes nothing but the time.
         """
         ledger = self._ledger
+        self._outlook = None
         ledger.now = max(ledger.now, event.at)
         ledger.out = []
         _HANDLERS[type(event)](ledger, event)
@@ -74,6 +78,7 @@ class Scheduler:
         assign(ledger)
         if sweeps:
             start_twins(ledger)
+            ask_for_workers(ledger)
         return ledger.out
 
     def stats(self) -> SchedulerStats:
@@ -83,6 +88,9 @@ class Scheduler:
     def explain(self, job_id: str, at: float) -> Explanation | None:
         """Why a job waits and until when; None when no such job lives.
 
+        The first after an event is linear in users and slots; more of them without an event in between are
+        logarithmic, plus the tasks of the job.
+
         Args:
             at: now, on the events' clock.
         """
@@ -90,10 +98,11 @@ class Scheduler:
         job = ledger.jobs.get(job_id)
         if job is None:
             return None
+        self._outlook = self._outlook or Outlook(ledger)
         before = ledger.now
         ledger.now = max(before, at)
         try:
-            return explain(ledger, job)
+            return explain(ledger, self._outlook, job)
         finally:
             ledger.now = before
 

@@ -135,7 +135,7 @@ class JobLeaf(_Member):
         due: deadline once it presses, None before; orders the owner's own jobs only.
     """
 
-    __slots__ = ("due", "job_id", "paused", "ready", "start", "total_s", "user", "weight", "work_s")
+    __slots__ = ("due", "job_id", "order", "paused", "ready", "start", "total_s", "user", "weight", "work_s")
 
     def __init__(self, job_id: str, user: User, weight: float, total_s: float) -> None:
         super().__init__(None)
@@ -147,13 +147,15 @@ class JobLeaf(_Member):
         self.work_s = 0.0
         self.ready: list[tuple[tuple[float, int], int, int, str]] = []
         self.paused = False
+        self.order = self.stamp
         self.due: float | None = None
         self.key = self.finish_key()
 
-    def finish_key(self) -> tuple[int, float]:
+    def finish_key(self) -> tuple[int, float, int]:
+        """Pressing deadlines first, then finish tags; who came first among equals."""
         if self.due is not None:
-            return (0, self.due)
-        return (1, self.start + self.total_s / self.weight)
+            return (0, self.due, self.order)
+        return (1, self.start + self.total_s / self.weight, self.order)
 
 
 class User(_Member):

@@ -13,7 +13,6 @@ from scheduler.outcomes import (
     hand_over,
     open_circuit,
     remember_lost,
-    rescue_pinned,
     retest,
 )
 
@@ -117,7 +116,6 @@ def _stop_expecting(ledger: Ledger, device: Device) -> None:
         return
     device.expected = False
     ledger.shape.changed()
-    rescue_pinned(ledger)
 
 
 def _hand_over_late(ledger: Ledger, worker: Worker) -> None:

@@ -72,8 +72,8 @@ class Device:
         return self.circuit is Circuit.CLOSED or (self.circuit is Circuit.TRIAL and self.running == 0)
 
     def can_be_waited_for(self) -> bool:
-        """Whether work that only it can do should wait for it: here or expected, and not out for a second time."""
-        return bool(self.workers or self.expected) and not (self.circuit is Circuit.OPEN and self.opened > 1)
+        """Whether work that only it can do should wait for it: it is here, and not out for a second time."""
+        return bool(self.workers) and not (self.circuit is Circuit.OPEN and self.opened > 1)
 
     def succeeded(self, ratio: float) -> bool:
         """A task succeeded on it, in `ratio` times the predicted time. Returns whether that closed its circuit."""

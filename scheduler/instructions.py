@@ -97,7 +97,7 @@ class ReplaceWorker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskForWorkers:
-    """The queue is longer than the farm can serve in time: so many more slots with these backends would help."""
+    """So many more slots with these backends would bring the queue back to an acceptable length; 0 = enough again."""
 
     count: int
     backends: tuple[str, ...]

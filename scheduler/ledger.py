@@ -183,10 +183,12 @@ class Ledger:
         self.idle: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
         self.spare: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
         self.pinned: dict[str, dict[str, Job]] = {}
+        self.missing: dict[str, float] = {}
         self.sweep_at = 0.0
         self._lanes: dict[tuple[tuple[str, ...], GpuPolicy, frozenset[str], str | None], tuple[str, ...]] = {}
         self.job_counts: dict[tuple[Tier, JobState], int] = {}
         self.asked_at: float | None = None
+        self.asked_for = 0
         self.typical_plan_s = 60.0
         self.typical_wall_s = 10.0
         self.packaging_s = 1.0

@@ -98,7 +98,7 @@ def hand_over(ledger: Ledger, attempt: Attempt) -> None:
 
 
 def sweep(ledger: Ledger) -> None:
-    """Attempts that neither ended nor reported in time are stopped; workers that do not stop are replaced."""
+    """Attempts that did not end in time are stopped, workers that do not stop are replaced, stranded jobs rescued."""
     grace_s = ledger.settings.stop_grace_s
     for attempt in list(ledger.attempts.values()):
         if attempt.stop_by is not None:
@@ -108,6 +108,7 @@ def sweep(ledger: Ledger) -> None:
                 ledger.out.append(ReplaceWorker(worker_id=attempt.worker.spec.worker_id, reason=reason))
         elif attempt.begun_at is not None and ledger.now >= attempt.begun_at + attempt.timeout_s + grace_s:
             _time_out(ledger, attempt)
+    rescue_pinned(ledger)
 
 
 def _time_out(ledger: Ledger, attempt: Attempt) -> None:
@@ -130,7 +131,6 @@ def open_circuit(ledger: Ledger, device: Device, why: str) -> None:
     ledger.shape.changed()
     ledger.call_at(due, retest, device)
     ledger.alert("device_out", f"{device.device_id}: {why}; next test in {due - ledger.now:.0f} s")
-    rescue_pinned(ledger)
 
 
 def retest(ledger: Ledger, device: Device) -> None:
@@ -297,30 +297,31 @@ def switch_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
 
 
 def rescue_pinned(ledger: Ledger) -> None:
-    """Jobs whose encoder has no device left go on with another encoder, if they may use one that is there."""
-    for encoder, jobs in list(ledger.pinned.items()):
-        if any(
+    """Jobs whose encoder had no device for a while go on with another encoder, if they may use one that is there."""
+    for encoder, jobs in ledger.pinned.items():
+        if not jobs or any(
             ledger.encoder_of(backend) == encoder
             for device in ledger.devices.values()
             if device.can_be_waited_for()
             for backend in device.backends
         ):
-            continue
-        for job in list(jobs.values()):
-            other = _other_encoder(ledger, job)
-            if other is not None:
-                switch_encoder(ledger, job, other)
+            ledger.missing.pop(encoder, None)
+        else:
+            ledger.missing.setdefault(encoder, ledger.now)
+    for encoder, since in list(ledger.missing.items()):
+        if ledger.now >= since + ledger.settings.device_return_s:
+            for job in list(ledger.pinned[encoder].values()):
+                other = _other_encoder(ledger, job)
+                if other is not None:
+                    switch_encoder(ledger, job, other)
 
 
 def _other_encoder(ledger: Ledger, job: Job) -> str | None:
-    for task in job.tasks:
-        if task.spec.kind is TaskKind.SEGMENT:
-            for backend in permitted_backends(task.spec, job.gpu):
-                encoder = ledger.encoder_of(backend)
-                if encoder != job.encoder and ledger.offered(backend):
-                    return encoder
-            return None
-    return None
+    """An encoder that is there and that the job may still use, other than its own."""
+    segment = next((task for task in job.tasks if task.spec.kind is TaskKind.SEGMENT), None)
+    lanes = permitted_backends(segment.spec, job.gpu) if segment is not None else ()
+    usable = (ledger.encoder_of(name) for name in lanes if name not in job.dropped and ledger.offered(name))
+    return next((encoder for encoder in usable if encoder != job.encoder), None)
 
 
 def _reopen(ledger: Ledger, task: Task) -> None:

@@ -59,6 +59,7 @@ class Rule(StrEnum):
     NEXT = "next"
     PAUSED = "paused"
     BACKOFF = "backoff"
+    PLANNING = "planning"
     NO_WORKER = "no_worker"
     DEVICE_OUT = "device_out"
     OWN_JOBS = "own_jobs"

@@ -51,7 +51,7 @@ class SchedulerSettings:
         device_return_s: how long a device whose workers are all gone is expected back.
         check_timeout_s: how long a canary may take before its silence counts.
         check_every_s: period of canaries on GPU devices.
-        ask_after_s: ask for workers when the queue is longer than this; None never asks.
+        ask_after_s: ask for workers when the farm needs longer than this for its queue; None never asks.
         ask_every_s: pause between two such requests.
     """
 

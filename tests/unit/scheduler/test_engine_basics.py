@@ -277,7 +277,7 @@ def test_a_deadline_of_a_plan_counts_from_the_plan() -> None:
 
 
 def test_a_deadline_that_moved_away_does_not_press() -> None:
-    farm = Farm()
+    farm = Farm(ask_after_s=None)
     farm.submit("due", (), still_open=True, deadline_at=100.0, expected_s=1000.0)
     farm.handle(events.CancelRequested(at=0.0, job_id="due"))
     farm.submit("other", (), still_open=True, deadline_at=1000.0, expected_s=400.0)

@@ -355,6 +355,7 @@ def test_when_the_last_gpu_leaves_for_good_its_jobs_go_on_without() -> None:
     farm.done("a/s0")
     farm.lose("g0", "node_lost")
     assert not farm.runs("a/s0")
+    farm.wait(2.0)
     farm.wait(11.0)
     assert farm.saved_jobs["a"].encoder == "x264"
     farm.finish_all()
@@ -630,3 +631,56 @@ def test_poison_that_requires_a_gpu_has_its_last_try_there() -> None:
         farm.lose(farm.start_of("a/s0").worker_id)
     assert farm.start_of("a/s0").backend == "nvenc"
     assert farm.start_of("a/s0").confined
+
+
+def test_an_encoder_that_was_given_up_is_not_gone_back_to() -> None:
+    farm = gpu_farm(1)
+    farm.submit(tasks=segments(2))
+    farm.fail("a/s0")
+    assert farm.saved_jobs["a"].encoder == "x264"
+    farm.lose("c", "node_lost")
+    farm.wait(11.0)
+    assert farm.saved_jobs["a"].encoder == "x264"
+    assert not any(
+        start.task_id.startswith("a/") and start.backend == "nvenc" for start in farm.running.values()
+    ) or all(start.attempt == 1 for start in farm.running.values())
+    farm.join("c2", node_id="n9")
+    farm.finish_all()
+    assert farm.over() is JobState.COMPLETED
+
+
+def test_a_plan_that_comes_after_its_gpu_left_is_encoded_without() -> None:
+    farm = gpu_farm(1)
+    farm.submit(tasks=(task("a/inspect", TaskKind.INSPECT),), still_open=True, encoder="nvenc")
+    farm.lose("g0", "node_lost")
+    farm.done("a/inspect")
+    farm.wait(2.0)
+    farm.wait(11.0)
+    farm.handle(events.TasksAdded(at=farm.now, job_id="a", tasks=segments(1)))
+    assert not farm.runs("a/s0")
+    farm.wait(2.0)
+    assert farm.start_of("a/s0").backend == "cpu"
+    farm.done("a/s0")
+    assert farm.over() is JobState.COMPLETED
+
+
+def test_after_a_restart_gpus_have_a_moment_to_come_back() -> None:
+    farm = Farm()
+    farm.join("c", node_id="n9")
+    farm.submit(tasks=segments(1), encoder="nvenc", done=frozenset())
+    farm.wait(2.0)
+    assert not farm.runs("a/s0")
+    farm.join("g0", device_id="GPU-0", backends=("nvenc",), node_id="n0")
+    assert farm.start_of("a/s0").backend == "nvenc"
+
+
+def test_a_gpu_that_is_out_for_a_second_time_is_not_waited_for() -> None:
+    farm = gpu_farm(1)
+    farm.submit(tasks=segments(2))
+    for _ in range(2):
+        farm.handle(events.DeviceChecked(at=farm.now, device_id="GPU-0", healthy=False))
+        farm.wait(31.0)
+    farm.fail("a/s0", STORE)
+    farm.wait(2.0)
+    farm.wait(11.0)
+    assert farm.saved_jobs["a"].encoder == "x264"

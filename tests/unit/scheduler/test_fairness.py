@@ -413,3 +413,13 @@ def test_the_bound_grows_with_what_it_says() -> None:
     assert bound(users=20) > bound()
     assert bound(slots=40, error_s=0.0) < bound(error_s=0.0)
     assert bound(pace=2.0) == pytest.approx(bound() / 2)
+
+
+def test_a_task_may_be_discarded_while_its_job_is_paused() -> None:
+    fair = queue()
+    leaf = add(fair, "a", 1)
+    fair.pause(leaf)
+    fair.discard(leaf, ALL, "a/0")
+    fair.resume(leaf)
+    fair.validate()
+    assert fair.take(ALL) is None

@@ -102,5 +102,3 @@ def test_what_can_be_waited_for() -> None:
     gone = Device(device_id="cpu:n0")
     assert not gone.can_be_waited_for()
     assert not gone.is_gpu
-    gone.expected = True
-    assert gone.can_be_waited_for()
