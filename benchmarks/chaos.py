@@ -44,7 +44,7 @@ PATIENT = Backoff(tries=100, first_s=0.2, longest_s=3.0)
 CLIPS = 5
 UNDER_WAY = 3
 """Videos that a user has in the farm at once: it is always busy, and calm soon after the storm."""
-BROKEN_SHARE = 0.1
+BROKEN_SHARE = 0.15
 PAUSE_S = (4.0, 12.0)
 """Between two faults: short enough that they meet, long enough that something is done in between."""
 SETTLE_S = 600.0
