@@ -32,6 +32,7 @@ from benchmarks import aftermath
 from benchmarks.corpus import verify
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
+from benchmarks.faulty_store import corrupted
 from benchmarks.storm import SecondNode, Storm
 from gateway.client import Client
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
@@ -75,6 +76,7 @@ class Outcome:
     encoded: int = 0
     at_once: int = 0
     verified: int = 0
+    corrupted: int = 0
 
 
 def write_clips(folder: Path, seed: int) -> list[Path]:
@@ -195,6 +197,7 @@ def weather(
             for each in [blowing, *running]:
                 each.result()
         outcome.faults = storm.done
+        outcome.corrupted = corrupted(faults)
         tell("calm")
         settle(farm, outcome)
         tell("settled")
@@ -237,6 +240,7 @@ def command(
     )
     console.print(
         f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; "
+        f"{outcome.corrupted} segments changed on their way; "
         f"verified independently {outcome.verified}; {time.monotonic() - begin:.0f} s in all",
         highlight=False,
     )

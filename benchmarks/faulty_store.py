@@ -5,7 +5,8 @@ The file is `store.json` in the folder REELMILL_FAULTS: {"mode": …, "until": e
     away      every call is StoreUnavailable
     full      every write is StoreFull
     slow      every call takes half a second more
-    corrupt   the next media segment that is written has one byte changed; then the file is gone
+
+A file `corrupt` beside it changes one byte of the next media segment that is written, and is gone then.
 """
 
 from __future__ import annotations
@@ -32,6 +33,17 @@ def control_file(folder: Path) -> Path:
     return folder / "store.json"
 
 
+def corrupt_next(folder: Path) -> None:
+    """Change the next media segment that any process writes."""
+    (folder / "corrupt").touch()
+
+
+def corrupted(folder: Path) -> int:
+    """How many media segments were changed so far."""
+    log = folder / "corrupted"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
 def set_mode(folder: Path, mode: str, lasts_s: float) -> None:
     """Let the store behave in a mode for a time, in all processes at once."""
     fresh = folder / "store.new"
@@ -55,7 +67,7 @@ def _spoiled(method: Callable[..., Any], name: str) -> Callable[..., Any]:
             raise StoreFull(f"{name}: the storm has filled the store")
         if mode == "slow":
             time.sleep(SLOW_S)
-        if mode == "corrupt" and name == "put_file" and str(args[0]).endswith(".m4s") and _take():
+        if name == "put_file" and str(args[0]).endswith(".m4s") and _take():
             with tempfile.NamedTemporaryFile(suffix=".m4s") as changed:
                 shutil.copyfile(args[1], changed.name)
                 _flip(Path(changed.name))
@@ -75,11 +87,12 @@ def _mode() -> str:
 
 def _take() -> bool:
     """Whether this caller is the one that changes a byte."""
+    folder = Path(os.environ["REELMILL_FAULTS"])
     try:
-        control_file(Path(os.environ["REELMILL_FAULTS"])).unlink()
+        (folder / "corrupt").unlink()
     except FileNotFoundError:
         return False
-    with (Path(os.environ["REELMILL_FAULTS"]) / "corrupted").open("a") as log:
+    with (folder / "corrupted").open("a") as log:
         log.write(f"{time.time()}\n")
     return True
 

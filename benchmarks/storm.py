@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.faulty_store import set_mode
+from benchmarks.faulty_store import corrupt_next, set_mode
 from cluster.processes import ProcessInfo, descendants
 from cluster.ray_node import ray_environment
 from gateway.farm import Farm
@@ -171,7 +171,7 @@ class Storm:
 
     def corrupt_segment(self) -> bool:
         """One byte of the next media segment changes on its way to the store."""
-        set_mode(self.folder, "corrupt", 30.0)
+        corrupt_next(self.folder)
         return True
 
     def take_store_away(self) -> bool:

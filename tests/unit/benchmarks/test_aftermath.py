@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import aftermath, faulty_store
-from benchmarks.faulty_store import set_mode, spoil
+from benchmarks.faulty_store import corrupt_next, corrupted, set_mode, spoil
 from cluster.errors import StoreFull, StoreUnavailable
 from cluster.storage.local import LocalStore
 
@@ -80,9 +80,10 @@ def test_one_media_segment_is_changed_and_no_more(tmp_path: Path, monkeypatch: p
     store = Spoiled(tmp_path / "objects", "", b"s" * 32)
     piece = tmp_path / "piece.m4s"
     piece.write_bytes(b"abcdefgh")
-    set_mode(tmp_path, "corrupt", 60.0)
+    corrupt_next(tmp_path)
     for key in ("list.m3u8", "1.m4s", "2.m4s"):
         store.put_file(key, piece, "video/mp4")
     kept = [store.get_bytes(key) for key in ("list.m3u8", "1.m4s", "2.m4s")]
     assert [data == b"abcdefgh" for data in kept] == [True, False, True]
+    assert corrupted(tmp_path) == 1
     assert piece.read_bytes() == b"abcdefgh"
