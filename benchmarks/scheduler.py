@@ -223,7 +223,7 @@ def command(jobs: int, slots: int, json_path: Path | None) -> None:
             f"{point.choose_us:>7.1f} /{point.choose_p99_us:>7.1f} {point.bytes_per_job:>7.0f} B"
         )
     slope = slope_us_per_doubling(points)
-    rate = measure_rate(slots, 100_000)
+    rate = measure_rate(slots, min(jobs, 100_000))
     print(f"a queue twice as long adds {slope:.2f} µs to a choice")
     print(f"{rate:,.0f} completions with their decisions per second, {slots} busy slots")
     if json_path is not None:

@@ -46,6 +46,7 @@ def _audit_task(ledger: Ledger, task: Task) -> None:
     assert ledger.tasks.get(name) is task, f"task {name} is not in the index"
     assert (task.state is TaskState.READY) == (task.bit != 0), f"task {name} is {task.state}, queued: {task.bit}"
     assert (task.state is TaskState.RUNNING) == bool(task.in_flight), f"task {name}: {task.state} and attempts differ"
+    assert task.state is not TaskState.RUNNING or task.open_needs == 0, f"task {name} runs before its needs are done"
     assert len(task.in_flight) <= 2, f"task {name} runs more than twice at once"
     assert sum(1 for attempt in task.in_flight if not attempt.twin) <= 1, f"task {name} runs twice and is no twin"
     assert all(attempt.number <= task.attempt for attempt in task.in_flight), f"task {name}: attempt numbers"

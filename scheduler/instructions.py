@@ -46,7 +46,7 @@ class StopTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTask:
-    """Write down where a task stands. BLOCKED and READY are written only when a done task is reopened.
+    """Write down where a task stands. BLOCKED and READY are written only when a task falls back to them.
 
     Attributes:
         attempt: the highest attempt number used so far.

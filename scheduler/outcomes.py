@@ -325,13 +325,29 @@ def _other_encoder(ledger: Ledger, job: Job) -> str | None:
 
 
 def _reopen(ledger: Ledger, task: Task) -> None:
+    """A task that is done is to be done again, and so is what was made of its result."""
     job = task.job
     ledger.move_task(task, TaskEvent.REOPENED)
     ledger.queue.add_work(job.leaf, task.predicted_s)
     job.done_count -= 1
     ledger.enqueue(task)
     for dependent in task.dependents or ():
-        dependent.open_needs += 1
-        if dependent.state is TaskState.READY:
-            ledger.withdraw(dependent)
-            ledger.move_task(dependent, TaskEvent.NEEDS_REOPENED, save=False)
+        _block(ledger, dependent)
+
+
+def _block(ledger: Ledger, task: Task) -> None:
+    """One more of a task's needs is open: it must not run, and what runs of it is of no use."""
+    task.open_needs += 1
+    task.lost = None
+    if task.state is TaskState.DONE:
+        _reopen(ledger, task)
+    for attempt in task.in_flight:
+        attempt.void = True
+        ledger.stop(attempt)
+    if task.state is TaskState.RUNNING:
+        ledger.move_task(task, TaskEvent.NEEDS_REOPENED)
+    elif task.state is TaskState.READY:
+        ledger.withdraw(task)
+        ledger.move_task(task, TaskEvent.NEEDS_REOPENED)
+    elif task.state is TaskState.WAITING_RETRY:
+        ledger.move_task(task, TaskEvent.NEEDS_REOPENED)

@@ -684,3 +684,32 @@ def test_a_gpu_that_is_out_for_a_second_time_is_not_waited_for() -> None:
     farm.wait(2.0)
     farm.wait(11.0)
     assert farm.saved_jobs["a"].encoder == "x264"
+
+
+def test_what_was_made_of_segments_is_made_again_with_them() -> None:
+    farm = gpu_farm(1)
+    farm.join("c1", node_id="n8")
+    farm.join("c2", node_id="n7")
+    after = {"needs": ("a/s0",), "kind": TaskKind.PACKAGE}
+    tasks = (
+        *segments(2),
+        *(task(f"a/{name}", position=9, **after) for name in ("done", "running", "waiting")),
+        task("a/package", TaskKind.PACKAGE, needs=("a/s0", "a/s1", "a/done"), position=10),
+    )
+    farm.submit(tasks=tasks)
+    farm.done("a/s0")
+    running = farm.start_of("a/running")
+    farm.done("a/done")
+    farm.fail("a/waiting", STORE)
+    assert farm.state("a/waiting") is TaskState.WAITING_RETRY
+    out = farm.fail("a/s1")
+    assert farm.saved_jobs["a"].encoder == "x264"
+    assert ("a/running", 1) in stops(out)
+    assert [farm.state(f"a/{name}") for name in ("done", "running", "waiting")] == [TaskState.BLOCKED] * 3
+    farm.done("a/running", start=running)
+    assert farm.state("a/running") is TaskState.BLOCKED
+    farm.wait(30.0)
+    assert not farm.runs("a/waiting")
+    farm.finish_all()
+    assert farm.over() is JobState.COMPLETED
+    assert farm.saved_tasks["a/done"].attempt == 2
