@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -10,8 +11,9 @@ from av.video.frame import VideoFrame
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
 from encoders.backends.frames import FIELD_MARGIN_FRAMES, RESTARTABLE, FrameReader, deinterlaced
 from encoders.backends.painter import Painter
-from encoders.backends.x264 import X264Ladder, x264_identity, x264_version
+from encoders.backends.x264 import X264Ladder, tail_frames, x264_identity, x264_version
 from encoders.errors import Damaged
+from encoders.plan import Grid
 from encoders.timing import FrameClock, lay_on_grid
 
 
@@ -39,24 +41,39 @@ class CpuBackend:
         if grid is None:
             raise ValueError("an asset without picture has no segments")
         self._warnings = ()
-        self._ladder = ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
-        painter = Painter(request.video, request.plan.renditions)
+        self._ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
         clock = FrameClock.of(request.video, grid)
         with FrameReader(request.source, request.video, request.threads) as reader:
-            last: VideoFrame | None = None
-            pictures: list[VideoFrame] = []
-            for number, frame in read_on_grid(request, clock, reader):
-                if frame is not last:
-                    last, pictures = frame, painter.paint(frame)
-                if request.tap is not None:
-                    plane = pictures[0].planes[0]
-                    luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-                    request.tap(number, luma[: plane.height, : plane.width])
-                yield from ladder.encode(number, pictures)
-            if last is None:
-                raise Damaged("No picture of the file decodes. Export it again.")
-            yield from ladder.finish()
+            yield from self._pictures(request, grid, clock, reader, self._ladder)
             self._warnings = concealed(request, clock, reader)
+
+    def _pictures(
+        self, request: SegmentRequest, grid: Grid, clock: FrameClock, reader: FrameReader, ladder: X264Ladder
+    ) -> Iterator[EncodedPicture]:
+        """The segment's pictures. Frames after it are read until x264 has given out all of them (`tail_frames`)."""
+        segment = request.segment
+        seen_until = min(grid.frames, segment.end + tail_frames(request.plan.preset, request.threads))
+        longer = replace(request, segment=replace(segment, end=seen_until))
+        due = segment.frames * len(request.plan.renditions)
+        painter = Painter(request.video, request.plan.renditions)
+        last: VideoFrame | None = None
+        pictures: list[VideoFrame] = []
+        for number, frame in read_on_grid(longer, clock, reader):
+            if frame is not last:
+                last, pictures = frame, painter.paint(frame)
+            if request.tap is not None and number < segment.end:
+                plane = pictures[0].planes[0]
+                luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+                request.tap(number, luma[: plane.height, : plane.width])
+            for picture in ladder.encode(number, pictures):
+                if picture.pts < segment.end:
+                    due -= 1
+                    yield picture
+            if not due:
+                return
+        if last is None:
+            raise Damaged("No picture of the file decodes. Export it again.")
+        yield from (picture for picture in ladder.finish() if picture.pts < segment.end)
 
     def extradata(self, rendition: str) -> bytes:
         """Parameter sets of the rendition encoded last."""

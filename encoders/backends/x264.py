@@ -24,11 +24,27 @@ PARAMETERS = (
     ":stitchable=1:force-cfr=1"
     # The tags of what `picture` makes.
     ":colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv"
+    # With mb-tree the very first picture misses the quantiser step by which all later key pictures are better (its
+    # bitrate factor is x264's ipratio): each segment would begin 2 dB worse than it goes on.
+    ":zones=0,0,b=1.4"
     f":sliced-threads=0:ref={REFERENCES}"
 )
 """The same for every rendition. Source: x264 --fullhelp."""
 _PRESET_REFERENCES = {"ultrafast": 1, "superfast": 1, "veryfast": 1, "faster": 2, "fast": 2, "medium": 3}
 """References that presets take; slower ones would take more than `REFERENCES`. Source: x264 --fullhelp."""
+
+_LOOKAHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
+_LONGEST_LOOKAHEAD, _REORDERING = 60, 8
+"""Source: x264 --fullhelp, rc-lookahead; slower presets take 60. B-frames and threads delay by a few frames more."""
+
+
+def tail_frames(preset: str, threads: int) -> int:
+    """Frames after a segment that x264 must see before it has given out all of the segment's pictures.
+
+    Encoders that are flushed at a segment's end instead think that nothing follows, and its last pictures are 1 to 2 dB
+    worse than in one pass. The tail itself is looked at, in a quarter of the size, and not encoded.
+    """
+    return _LOOKAHEAD.get(preset, _LONGEST_LOOKAHEAD) + _REORDERING + threads
 
 
 def x264_parameters(rendition: Rendition, grid: Grid, preset: str) -> str:
