@@ -36,6 +36,8 @@ from encoders.probe import probe_source
 from encoders.profiles.load import load_profile
 from gateway.client import Client
 
+POLL_S = 0.25
+"""Between looks at the status: each costs the gateway some milliseconds of the cores that are measured."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -105,7 +107,7 @@ def run_farm(farm: RunningFarm, source: Path, profile: str) -> tuple[Run, str]:
         upload = client.upload(source, profile=profile)
         begin, before = time.monotonic(), farm_cpu_s()
         while not (status := client.status(upload.video_id)).status.settled:
-            time.sleep(0.05)
+            time.sleep(POLL_S)
         run = Run(wall_s=time.monotonic() - begin, cpu_s=farm_cpu_s() - before)
         if not status.status.playable or not (master := client.video(upload.video_id).assets.hls):
             raise click.ClickException(f"the farm ended with {status.status}: {status.rejection}")
