@@ -71,6 +71,6 @@ def _audit_slots(ledger: Ledger) -> None:
             assert attempt.stopping != (attempt in attempt.task.in_flight), "an attempt counts although it was stopped"
     assert held == len(ledger.attempts), "attempts on workers that are gone"
     for device in ledger.devices.values():
-        running = sum(len(ledger.workers[worker_id].attempts) for worker_id in device.workers)
+        running = sum(len(worker.attempts) for worker in ledger.workers.values() if worker.device is device)
         assert running == device.running, f"device {device.device_id}: running tasks are miscounted"
         assert device.running or not (device.sessions_used or device.memory_used), "budgets leak"

@@ -57,6 +57,8 @@ def drain(ledger: Ledger, event: WorkerDraining) -> None:
     if worker.drain_at is None:
         ledger.shape.count_confined(worker.spec, -1)
     worker.drain_at = event.deadline_at
+    worker.device.workers.discard(event.worker_id)
+    ledger.shape.changed()
     ledger.offer(worker)
     _hand_over_late(ledger, worker)
     ledger.call_at(event.deadline_at, _hand_over_late, worker)
@@ -82,7 +84,7 @@ def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
     _size_bursts(ledger)
     if worker.drain_at is None:
         ledger.shape.count_confined(spec, -1)
-    if not device.workers:
+    if not device.workers and worker.drain_at is None:
         device.expected = True
         device.asked_at = None
         ledger.call_at(ledger.now + ledger.settings.device_return_s, _stop_expecting, device)

@@ -36,7 +36,7 @@ class Device:
     """A device and what is known of its health.
 
     Attributes:
-        workers: ids of its live workers.
+        workers: ids of its live workers, draining ones left out.
         backends: what it has ever offered.
         jobs_failed: jobs whose tasks failed on it by DEVICE since the last success or passed canary.
         jobs_failed_fast: those which failed in a fraction of the predicted time.

@@ -81,6 +81,7 @@ class Task:
         attempt: highest attempt number used.
         in_flight: attempts whose result would be taken, the straggler and perhaps its twin.
         lost: attempt -> worker, for attempts given up without hearing of their end; a late result is still welcome.
+        void_up_to: results of attempts up to this number are of no use: another encoder's, or made of such.
         bit: class under which it waits in the queue; 0 when it does not.
         predicted_s: engine-seconds as counted in the queue.
     """
@@ -88,6 +89,7 @@ class Task:
     __slots__ = (
         "attempt", "bit", "confined", "deaths", "dependents", "device_failures", "failed_devices", "failure",
         "in_flight", "infrastructure_failures", "job", "lost", "open_needs", "predicted_s", "spec", "state", "timeouts",
+        "void_up_to",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, job: Job, *, attempt: int, deaths: int, predicted_s: float) -> None:
@@ -106,6 +108,7 @@ class Task:
         self.device_failures = 0
         self.infrastructure_failures = 0
         self.timeouts = 0
+        self.void_up_to = 0
         self.confined = False
         self.failure: Failure | None = None
 
@@ -117,13 +120,13 @@ class Attempt:
         begun_at: when it became the first of its worker; None while it is staged behind another.
         leaf: the place in the queue that pays for it.
         charged_s: what was charged for it.
-        stop_by: it was told to stop, and should have ended by then; its result is welcome unless `void`.
-        void: its result is of no use (the job's encoder changed).
+        stop_by: it was told to stop, and should have ended by then; its result is welcome all the same, unless its
+            task's `void_up_to` says otherwise.
     """
 
     __slots__ = (
         "backend", "begun_at", "charged_s", "confined", "estimate", "leaf", "number", "stop_by", "task", "timeout_s",
-        "twin", "void", "worker",
+        "twin", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -142,7 +145,6 @@ class Attempt:
         self.charged_s = 0.0
         self.begun_at: float | None = None
         self.stop_by: float | None = None
-        self.void = False
 
     @property
     def stopping(self) -> bool:
@@ -340,6 +342,13 @@ class Ledger:
         task_id, worker_id = attempt.task.spec.task_id, attempt.worker.spec.worker_id
         self.out.append(StopTask(task_id=task_id, attempt=attempt.number, worker_id=worker_id))
         attempt.stop_by = self.now + self.settings.stop_grace_s
+
+    def void(self, task: Task) -> None:
+        """No result of an attempt so far is of use any more, also of those that were told to stop or given up."""
+        task.void_up_to = task.attempt
+        task.lost = None
+        for attempt in task.in_flight:
+            self.stop(attempt)
 
     def drop_in_flight(self, attempt: Attempt) -> None:
         """The task counts on the attempt no longer."""

@@ -33,7 +33,11 @@ def done(ledger: Ledger, event: TaskDone) -> None:
         _watch_speed(ledger, device)
     ledger.vacate(attempt, event.engine_s)
     task = attempt.task
-    if ledger.tasks.get(event.task_id) is task and task.state is not TaskState.DONE and not attempt.void:
+    if (
+        ledger.tasks.get(event.task_id) is task
+        and task.state is not TaskState.DONE
+        and attempt.number > task.void_up_to
+    ):
         _succeed(ledger, task)
 
 
@@ -282,13 +286,10 @@ def switch_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
     for task in job.tasks:
         if task.spec.kind is not TaskKind.SEGMENT:
             continue
-        task.lost = None
+        ledger.void(task)
         if task.state is TaskState.DONE:
             _reopen(ledger, task)
         elif task.state is TaskState.RUNNING:
-            for attempt in task.in_flight:
-                attempt.void = True
-                ledger.stop(attempt)
             ledger.move_task(task, TaskEvent.HANDED_OVER)
             ledger.enqueue(task)
         elif task.state is TaskState.READY:
@@ -338,12 +339,9 @@ def _reopen(ledger: Ledger, task: Task) -> None:
 def _block(ledger: Ledger, task: Task) -> None:
     """One more of a task's needs is open: it must not run, and what runs of it is of no use."""
     task.open_needs += 1
-    task.lost = None
+    ledger.void(task)
     if task.state is TaskState.DONE:
         _reopen(ledger, task)
-    for attempt in task.in_flight:
-        attempt.void = True
-        ledger.stop(attempt)
     if task.state is TaskState.RUNNING:
         ledger.move_task(task, TaskEvent.NEEDS_REOPENED)
     elif task.state is TaskState.READY:

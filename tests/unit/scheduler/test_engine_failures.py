@@ -713,3 +713,34 @@ def test_what_was_made_of_segments_is_made_again_with_them() -> None:
     farm.finish_all()
     assert farm.over() is JobState.COMPLETED
     assert farm.saved_tasks["a/done"].attempt == 2
+
+
+def test_a_stopped_attempt_of_the_old_encoder_is_not_taken_after_the_change() -> None:
+    farm = gpu_farm(2)
+    farm.submit(tasks=segments(2))
+    old = farm.start_of("a/s0")
+    farm.handle(events.WorkerDraining(at=farm.now, worker_id=old.worker_id, deadline_at=farm.now))
+    assert farm.state("a/s0") is TaskState.READY
+    farm.fail("a/s1")
+    assert farm.saved_jobs["a"].encoder == "x264"
+    farm.done("a/s0", start=old)
+    assert farm.state("a/s0") is not TaskState.DONE
+    farm.finish_all()
+    assert farm.over() is JobState.COMPLETED
+    assert farm.saved_tasks["a/s0"].attempt == 2
+
+
+def test_packaging_that_was_handed_over_before_a_segment_reopened_is_not_taken() -> None:
+    farm = gpu_farm(1)
+    farm.join("c1", node_id="n8")
+    half = task("a/half", TaskKind.PACKAGE, needs=("a/s0",), position=9)
+    farm.submit(tasks=(*segments(2), half))
+    farm.done("a/s0")
+    old = farm.start_of("a/half")
+    farm.handle(events.WorkerDraining(at=farm.now, worker_id=old.worker_id, deadline_at=farm.now))
+    farm.fail("a/s1")
+    assert farm.state("a/half") is TaskState.BLOCKED
+    farm.done("a/half", start=old)
+    assert farm.state("a/half") is TaskState.BLOCKED
+    farm.finish_all()
+    assert farm.over() is JobState.COMPLETED
