@@ -71,7 +71,7 @@ class Pool(Protocol):
 
     @property
     def slots(self) -> int:
-        """Workers that have joined."""
+        """Workers that have joined or are about to."""
         ...
 
     @property
@@ -154,8 +154,8 @@ class WorkerPool:
 
     @property
     def slots(self) -> int:
-        """Workers that have joined."""
-        return len(self.members)
+        """Workers that have joined or are about to: a source that comes with the start is cut for all of them."""
+        return len(self.members) + sum(len(starting) for starting in self._starting.values())
 
     @property
     def backends(self) -> frozenset[str]:

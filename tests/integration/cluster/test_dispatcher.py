@@ -26,6 +26,11 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
     yield Stage(database, settings)
+    # What a cancelled dispatcher was writing must have ended before its connection is closed under it.
+    left = [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") == "Dispatcher.run"]
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
     await database.close()
 
 
