@@ -8,14 +8,13 @@ holds: it is counted and kept, not a failure.
 from __future__ import annotations
 
 import os
-import resource
+import shutil
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -24,20 +23,18 @@ from pathlib import Path
 import av
 import click
 import numpy as np
-from av.container import InputContainer
 
+from benchmarks.fuzz_child import Seen, examine_batch
 from benchmarks.mutate import mutate
 from encoders.confine import Confiner, Limits, evidence_of
-from encoders.demux import MEDIA_ERRORS, open_source, read_packets
 from encoders.errors import FarmError, Fault, MediaCrashed
-from encoders.probe import probe_source
-from encoders.sample import prepare
 
 LIMITS = Limits(memory_bytes=1 << 30, cpu_s=20, wall_s=30.0, output_bytes=1 << 20)
-MAX_FRAMES = 3000
-MAX_PIXELS_DECODED = 400_000_000
-"""A file's decoding ends after so many frames or pixels (200 frames of 1080p): more of the same finds nothing new."""
 MAX_SEED_BYTES = 300_000
+BATCH = 8
+"""Mutations to one child: together they stay far from its limits, and its fork costs each an eighth."""
+ENCODE_EVERY = 4
+"""Of how many mutations one goes on to be encoded, which costs as much as all before it."""
 KINDS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("mp4", "libx264", "aac", {}),
     ("mp4", "libx264", "aac", {"movflags": "frag_keyframe+empty_moov"}),
@@ -55,16 +52,6 @@ KINDS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
 """Container, picture codec, sound codec and muxer options of the seeds that are made here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a confined look at one file found."""
-
-    pictures: int
-    sounds: int
-    declared: int
-    peak_bytes: int
-
-
 @dataclass(slots=True)
 class Findings:
     """Results of a run.
@@ -74,7 +61,8 @@ class Findings:
         defects: sentences; any one makes the run a failure.
         contained: children that died by a signal: number of the mutation and how.
         slowest_s: longest time of one file.
-        peak_bytes: most memory that one accepted file took.
+        peak_bytes: most memory that a child which accepted a file had taken by then.
+        encoded: files of which the first segment was encoded and verified.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -82,41 +70,7 @@ class Findings:
     contained: list[tuple[int, str]] = field(default_factory=list)
     slowest_s: float = 0.0
     peak_bytes: int = 0
-
-
-def examine(path: Path) -> Seen:
-    """Probe a file, then decode all of it, as far as it goes. Runs in a confined child."""
-    info = probe_source(path, "0" * 64)
-    wanted = {track.stream for track in info.audio} | ({info.video.stream} if info.video else set())
-    pictures = sounds = pixels = 0
-    with closing(open_source(path)) as container:
-        for frame in islice(_frames(container, wanted), MAX_FRAMES):
-            if isinstance(frame, av.VideoFrame):
-                pictures += 1
-                pixels += frame.width * frame.height
-            else:
-                sounds += 1
-            if pixels > MAX_PIXELS_DECODED:
-                break
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Seen(pictures, sounds, info.video.frames if info.video else 0, peak_bytes)
-
-
-def _frames(container: InputContainer, wanted: Collection[int]) -> Iterator[object]:
-    """All frames of some streams, in file order, then what the decoders still hold."""
-    streams = [
-        stream
-        for stream in container.streams
-        if stream.index in wanted and isinstance(stream, av.VideoStream | av.AudioStream)
-    ]
-    for stream in streams:
-        prepare(stream)
-    for packet in read_packets(container, [*streams]):
-        with suppress(*MEDIA_ERRORS):
-            yield from packet.decode()
-    for stream in streams:
-        with suppress(*MEDIA_ERRORS):
-            yield from stream.decode(None)
+    encoded: int = 0
 
 
 def seeds_made(folder: Path) -> Iterator[bytes]:
@@ -179,76 +133,114 @@ class Fuzzer:
         def work() -> None:
             while end is None or time.monotonic() < end:
                 with self._lock:
-                    number = next(queue, None)
-                if number is None:
+                    batch = list(islice(queue, BATCH))
+                if not batch:
                     return
-                self.try_one(number, series)
+                self.try_batch(batch, series)
 
         with ThreadPoolExecutor(workers) as pool:
             for done in [pool.submit(work) for _ in range(workers)]:
                 done.result()
         return self.findings
 
-    def try_one(self, number: int, series: int) -> None:
-        """Make one mutation, look at it, and book what came of it."""
-        data = mutate(self.seeds, number, series)
-        path = self.folder / f"{series}-{number}"
-        path.write_bytes(data)
-        begin = time.monotonic()
-        code, defect, seen = "accepted", None, None
-        try:
-            seen = self.confiner.run(examine, path, limits=LIMITS, readable=[path])
-            if seen.declared and not seen.pictures:
-                defect = "accepted, but no frame decodes"
-        except MediaCrashed as error:
-            code, defect = error.code, self._judge_crash(number, error)
-        except FarmError as error:
-            code = error.code
-            if error.fault is not Fault.INPUT:
-                defect = f"{error.code}: {error.detail}"
-        took_s = time.monotonic() - begin
-        if took_s > LIMITS.wall_s:
-            defect = defect or f"hung for {took_s:.0f} s"
-        with self._lock:
-            self.findings.codes[code] += 1
-            self.findings.slowest_s = max(self.findings.slowest_s, took_s)
-            self.findings.peak_bytes = max(self.findings.peak_bytes, seen.peak_bytes if seen else 0)
-            if defect:
-                self.findings.defects.append(f"{series}/{number}: {defect}")
-        if self.keep and (defect or code == MediaCrashed.code or took_s > LIMITS.wall_s / 3):
-            (self.keep / path.name).write_bytes(data)
-        path.unlink()
+    def try_batch(self, numbers: Sequence[int], series: int) -> None:
+        """Make some mutations, look at them in one child, and book what came of each.
 
-    def _judge_crash(self, number: int, error: MediaCrashed) -> str | None:
-        """None for a death by signal, which the confinement holds; otherwise what is wrong."""
-        if evidence_of(error).get("exit", "").startswith("-"):
-            with self._lock:
-                self.findings.contained.append((number, error.detail))
-            return None
-        return f"{error.detail}\n{evidence_of(error).get('traceback', '')}"
+        What ends the child, or passes a limit that all of them share, is found by looking at each in a child of its
+        own; what is booked comes of that.
+        """
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            paths = {number: self._make(number, series, Path(scratch)) for number in numbers}
+            try:
+                found = dict(zip(numbers, self._examine(paths, Path(scratch)), strict=True))
+            except FarmError:
+                found = {}
+            for number, path in paths.items():
+                self._book(number, series, path, found.get(number) or self._alone(number, path, Path(scratch)))
+
+    def _make(self, number: int, series: int, folder: Path) -> Path:
+        path = folder / f"{series}-{number}"
+        path.write_bytes(mutate(self.seeds, number, series))
+        return path
+
+    def _examine(self, paths: Mapping[int, Path], scratch: Path) -> list[Seen]:
+        files = [(path, number % ENCODE_EVERY == 0) for number, path in paths.items()]
+        outputs = Path(tempfile.mkdtemp(dir=scratch))
+        seen: list[Seen] = self.confiner.run(
+            examine_batch, files, outputs, limits=LIMITS, readable=list(paths.values()), writable=[outputs]
+        )
+        return seen
+
+    def _alone(self, number: int, path: Path, scratch: Path) -> Seen:
+        """Look at one file in a child of its own: how that child ended is a finding too."""
+        begin = time.monotonic()
+        try:
+            return self._examine({number: path}, scratch)[0]
+        except FarmError as error:
+            detail, evidence = error.detail, evidence_of(error)
+            if isinstance(error, MediaCrashed) and not evidence.get("exit", "").startswith("-"):
+                detail += "\n" + evidence.get("traceback", "")
+            return Seen(code=error.code, fault=error.fault, detail=detail, took_s=time.monotonic() - begin)
+
+    def _book(self, number: int, series: int, path: Path, seen: Seen) -> None:
+        defect = defect_of(seen)
+        with self._lock:
+            findings = self.findings
+            findings.codes[seen.code or "accepted"] += 1
+            findings.encoded += bool(seen.encoded)
+            findings.slowest_s = max(findings.slowest_s, seen.took_s)
+            findings.peak_bytes = max(findings.peak_bytes, seen.peak_bytes)
+            if defect:
+                findings.defects.append(f"{series}/{number}: {defect}")
+            elif seen.code == MediaCrashed.code:
+                findings.contained.append((number, seen.detail))
+        if self.keep and (defect or seen.code == MediaCrashed.code or seen.took_s > LIMITS.wall_s / 3):
+            shutil.copy(path, self.keep / path.name)
+
+
+def defect_of(seen: Seen) -> str | None:
+    """What must not be, as a sentence; None when all is well, a death by signal included: the confinement held it."""
+    if seen.took_s > LIMITS.wall_s:
+        return f"hung for {seen.took_s:.0f} s"
+    if not seen.code:
+        return "accepted, but no frame decodes" if seen.declared and not seen.pictures else None
+    died_by_signal = seen.code == MediaCrashed.code and "died: SIG" in seen.detail
+    return None if seen.fault is Fault.INPUT or died_by_signal else f"{seen.code}: {seen.detail}"
 
 
 @click.command(help=__doc__)
 @click.option("--count", default=20_000, show_default=True, help="Mutations.")
 @click.option("--start", default=0, show_default=True, help="Number of the first one.")
 @click.option("--series", default=1, show_default=True, help="Seed of the mutations.")
+@click.option("--seconds", type=float, help="Begin no more of them after so long.")
 @click.option("--workers", default=os.cpu_count() or 1, show_default=True, help="Children at once.")
 @click.option("--seeds", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of more seeds.")
+@click.option("--seed-bytes", default=MAX_SEED_BYTES, show_default=True, help="Length of the longest file taken there.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Folder for files with findings.")
-def command(count: int, start: int, series: int, workers: int, seeds: Path | None, keep: Path | None) -> None:
+def command(
+    count: int,
+    start: int,
+    series: int,
+    seconds: float | None,
+    workers: int,
+    seeds: Path | None,
+    seed_bytes: int,
+    keep: Path | None,
+) -> None:
     """Run, print what was found, exit with 1 if anything that must hold does not."""
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Confiner() as confiner:
         folder = Path(scratch)
-        whole = [*seeds_made(folder), *(_small_files(seeds) if seeds else ())]
+        whole = [*seeds_made(folder), *(_small_files(seeds, seed_bytes) if seeds else ())]
         fuzzer = Fuzzer(confiner, whole, folder, keep)
         begin = time.monotonic()
-        findings = fuzzer.run(range(start, start + count), series, workers)
+        findings = fuzzer.run(range(start, start + count), series, workers, seconds)
         took_s = time.monotonic() - begin
     total = findings.codes.total()
     print(f"{total} files from {len(whole)} seeds in {took_s:.0f} s ({total / took_s:.0f} a second)")
     print(f"slowest {findings.slowest_s:.1f} s, most memory {findings.peak_bytes >> 20} MiB")
+    print(f"{findings.encoded} of them encoded and verified as far as their first segment")
     for code, times in findings.codes.most_common():
         print(f"  {times:7} {code}")
     for crash in islice(findings.contained, 20):
@@ -259,6 +251,6 @@ def command(count: int, start: int, series: int, workers: int, seeds: Path | Non
         raise SystemExit(1)
 
 
-def _small_files(folder: Path) -> list[bytes]:
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and 0 < path.stat().st_size <= MAX_SEED_BYTES]
+def _small_files(folder: Path, most_bytes: int) -> list[bytes]:
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and 0 < path.stat().st_size <= most_bytes]
     return [path.read_bytes() for path in paths]

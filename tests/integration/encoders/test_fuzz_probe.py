@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.fuzz import Fuzzer, examine, seeds_made
+from benchmarks.fuzz import Fuzzer, seeds_made
+from benchmarks.fuzz_child import examine
 from encoders.confine import Confiner, Limits
 
 MUTATIONS = 60
@@ -20,6 +21,7 @@ def test_broken_files_end_in_typed_errors_or_sane_values(tmp_path: Path) -> None
     # The series is neither harmless nor hopeless: both ends are exercised.
     assert findings.codes["accepted"] > MUTATIONS // 5
     assert len(findings.codes) >= 3
+    assert findings.encoded > MUTATIONS // 20
     assert findings.peak_bytes < 1 << 30
 
 
