@@ -16,6 +16,7 @@ Map:
     ledger          live jobs, tasks, attempts and slots: the books
     intake          a job's life: submitted, planned, paused, moved, cancelled, over
     outcomes        what becomes of a task when an attempt of it ends
+    survivors       attempts that outlived their dispatcher go on
     fleet           slots and devices join, go, drain, are tested
     assign          free places to tasks, then twins of stragglers
     audit           the invariants of the books, checked

@@ -42,7 +42,7 @@ def _fill(ledger: Ledger, pool: SlotPool[Worker]) -> None:
 
 
 def _start(ledger: Ledger, task: Task, worker: Worker, backend: str, *, twin: bool) -> None:
-    job, spec, settings = task.job, task.spec, ledger.settings
+    job, spec = task.job, task.spec
     if job.state is JobState.QUEUED:
         job.started_at = ledger.now
         ledger.move_job(job, JobEvent.STARTED)
@@ -52,8 +52,7 @@ def _start(ledger: Ledger, task: Task, worker: Worker, backend: str, *, twin: bo
     while (spec.task_id, task.attempt) in ledger.attempts:
         task.attempt += 1
     estimate = ledger.costs.estimate(backend, spec.cost)
-    floor_s = settings.min_timeout_s if estimate.samples else settings.cold_timeout_s
-    timeout_s = max(floor_s, settings.timeout_factor * estimate.p95_s) * 2.0 ** min(task.timeouts, 8)
+    timeout_s = ledger.timeout_s(task, estimate)
     attempt = Attempt(task, task.attempt, worker, backend, estimate, timeout_s, twin=twin, confined=task.confined)
     ledger.move_task(task, TaskEvent.STARTED)
     if not twin:

@@ -62,6 +62,12 @@ def _audit_task(ledger: Ledger, task: Task) -> None:
 
 def _audit_slots(ledger: Ledger) -> None:
     held = 0
+    survivors: dict[str, int] = {}
+    for some in ledger.survivors.values():
+        for each in some:
+            survivors[each.worker.spec.worker_id] = survivors.get(each.worker.spec.worker_id, 0) + 1
+    counted = {worker_id: worker.survivors for worker_id, worker in ledger.workers.items() if worker.survivors}
+    assert survivors == counted, "survivors are miscounted, or on workers that are gone"
     for worker_id, worker in ledger.workers.items():
         assert len(worker.attempts) <= worker.spec.depth, f"worker {worker_id} has more than it can take"
         for place, attempt in enumerate(worker.attempts):

@@ -64,11 +64,31 @@ class TasksAdded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Survivor:
+    """An attempt that outlived the dispatcher which started it: its worker still runs it, or holds its result.
+
+    Attributes:
+        elapsed_s: since it began on the worker.
+    """
+
+    task_id: str
+    attempt: int
+    backend: str
+    elapsed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJoined:
-    """A slot offers itself, empty. A worker that joins again under its id is a new one: what it ran is lost."""
+    """A slot offers itself. A worker that joins again under its id is a new one: what it ran is lost.
+
+    Attributes:
+        survivors: what it still runs of a dispatcher before; the usual worker comes empty. A survivor goes on as an
+            attempt of its task as soon as its job is submitted, and answers by TaskDone or TaskFailed like any other.
+    """
 
     at: float
     worker: WorkerSpec
+    survivors: tuple[Survivor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

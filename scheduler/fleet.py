@@ -15,13 +15,14 @@ from scheduler.outcomes import (
     remember_lost,
     retest,
 )
+from scheduler.survivors import forget, hold
 
 BLAMELESS = frozenset({"node_lost", "drained", "stopped", "hung"})
 """Reasons of a loss that say nothing against the task that ran."""
 
 
 def join(ledger: Ledger, event: WorkerJoined) -> None:
-    """A slot offers itself, empty."""
+    """A slot offers itself."""
     spec = event.worker
     if spec.worker_id in ledger.workers:
         _remove(ledger, ledger.workers[spec.worker_id], "stopped")
@@ -35,6 +36,7 @@ def join(ledger: Ledger, event: WorkerJoined) -> None:
     worker = ledger.workers[spec.worker_id] = Worker(spec, device)
     ledger.shape.count_confined(spec, 1)
     _size_bursts(ledger)
+    hold(ledger, worker, event.survivors)
     ledger.offer(worker)
     if first and device.is_gpu:
         _check_regularly(ledger, device)
@@ -89,6 +91,7 @@ def _remove(ledger: Ledger, worker: Worker, reason: str) -> None:
         device.asked_at = None
         ledger.call_at(ledger.now + ledger.settings.device_return_s, _stop_expecting, device)
     ledger.shape.changed()
+    forget(ledger, worker)
     ledger.offer(worker)
     orphans = [attempt for attempt in worker.attempts if not attempt.stopping]
     for attempt in list(worker.attempts):

@@ -10,6 +10,7 @@ from scheduler.instructions import FinishJob
 from scheduler.jobs import TaskSpec, TaskState
 from scheduler.ledger import Job, Ledger, Task
 from scheduler.requirements import permitted_backends
+from scheduler.survivors import adopt
 from scheduler.transitions import TASK_ENDS, JobEvent, TaskEvent
 
 LEARNING = 0.1
@@ -200,6 +201,9 @@ def _add(
         if task.open_needs == 0:
             ledger.move_task(task, TaskEvent.NEEDS_MET, save=False)
             ledger.enqueue(task)
+    if ledger.survivors:
+        for spec in new:
+            adopt(ledger, own[spec.task_id])
     return True
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from encoders.errors import Failure
 from scheduler.cost import CostModel, Estimate
+from scheduler.events import Survivor
 from scheduler.fairness import FairQueue, JobLeaf
 from scheduler.health import Device
 from scheduler.instructions import Alert, Instruction, SaveJob, SaveTask, StopTask
@@ -153,18 +154,38 @@ class Attempt:
 
 
 class Worker:
-    """A slot and what it runs: the first of `attempts` runs, the others are staged."""
+    """A slot and what it runs: the first of `attempts` runs, the others are staged.
 
-    __slots__ = ("attempts", "device", "drain_at", "gone", "pool", "spec", "warm")
+    Attributes:
+        survivors: attempts on it whose jobs are not known yet (survivors.py); it takes nothing else meanwhile.
+    """
+
+    __slots__ = ("attempts", "device", "drain_at", "gone", "pool", "spec", "survivors", "warm")
 
     def __init__(self, spec: WorkerSpec, device: Device) -> None:
         self.spec = spec
         self.device = device
         self.attempts: list[Attempt] = []
+        self.survivors = 0
         self.drain_at: float | None = None
         self.gone = False
         self.pool: SlotPool[Worker] | None = None
         self.warm = ""
+
+
+class Held:
+    """A survivor whose job is not known yet, on its worker.
+
+    Attributes:
+        begun_at: when it began, on the engine's clock.
+    """
+
+    __slots__ = ("begun_at", "survivor", "worker")
+
+    def __init__(self, survivor: Survivor, worker: Worker, begun_at: float) -> None:
+        self.survivor = survivor
+        self.worker = worker
+        self.begun_at = begun_at
 
 
 class Ledger:
@@ -181,6 +202,7 @@ class Ledger:
         self.workers: dict[str, Worker] = {}
         self.devices: dict[str, Device] = {}
         self.attempts: dict[tuple[str, int], Attempt] = {}
+        self.survivors: dict[str, list[Held]] = {}
         self.shape = Shape()
         self.idle: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
         self.spare: SlotPool[Worker] = SlotPool(self.index, self.devices, self.shape)
@@ -276,6 +298,11 @@ class Ledger:
             elif attempt.task.spec.kind is TaskKind.PACKAGE:
                 self.packaging_s += PACE_LEARNING * (wall_s - self.packaging_s)
 
+    def timeout_s(self, task: Task, estimate: Estimate) -> float:
+        """How long an attempt may take; twice as long after each one of the task that took too long."""
+        floor_s = self.settings.min_timeout_s if estimate.samples else self.settings.cold_timeout_s
+        return max(floor_s, self.settings.timeout_factor * estimate.p95_s) * 2.0 ** min(task.timeouts, 8)
+
     def enqueue(self, task: Task) -> None:
         """A READY task waits for a slot."""
         task.bit = self.index.acquire(
@@ -320,7 +347,7 @@ class Ledger:
     def offer(self, worker: Worker) -> None:
         """Puts a worker where its free places belong: idle, one more place to stage into, or nowhere."""
         pool: SlotPool[Worker] | None = None
-        if worker.drain_at is None and not worker.gone:
+        if worker.drain_at is None and not worker.gone and not worker.survivors:
             if not worker.attempts:
                 pool = self.idle
             elif len(worker.attempts) < worker.spec.depth and not worker.attempts[0].stopping:

@@ -12,6 +12,7 @@ from scheduler.ledger import Attempt, Job, Ledger, Task
 from scheduler.placement import has_other_device
 from scheduler.requirements import permitted_backends, requirement_of
 from scheduler.retry import Decision, History, Step, chance_of, next_step
+from scheduler.survivors import ended
 from scheduler.transitions import JobEvent, TaskEvent
 
 HOPELESS = frozenset({Fault.INPUT, Fault.CALLER})
@@ -22,6 +23,7 @@ def done(ledger: Ledger, event: TaskDone) -> None:
     """An attempt succeeded. The first valid result of a task wins, whichever attempt it is of."""
     attempt = ledger.attempts.get((event.task_id, event.attempt))
     if attempt is None or attempt.worker.spec.worker_id != event.worker_id:
+        ended(ledger, event.task_id, event.attempt, event.worker_id)
         _late_result(ledger, event)
         return
     elapsed_s = _elapsed_s(ledger, attempt)
@@ -45,6 +47,7 @@ def failed(ledger: Ledger, event: TaskFailed) -> None:
     """An attempt failed, or ended because it was told to."""
     attempt = ledger.attempts.get((event.task_id, event.attempt))
     if attempt is None or attempt.worker.spec.worker_id != event.worker_id:
+        ended(ledger, event.task_id, event.attempt, event.worker_id)
         return
     fast = _elapsed_s(ledger, attempt) < ledger.settings.fast_fraction * attempt.estimate.wall_s
     expected = attempt.stopping

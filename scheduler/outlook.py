@@ -89,7 +89,7 @@ class Outlook:
         if found is None:
             fitting = [worker for worker in self._here if not set(backends).isdisjoint(worker.spec.backends)]
             usable = [worker for worker in fitting if worker.device.circuit is not Circuit.OPEN]
-            idle = sum(1 for worker in usable if not worker.attempts)
+            idle = sum(1 for worker in usable if not worker.attempts and not worker.survivors)
             found = self._slots[backends] = (len(fitting), len(usable), idle)
         return found
 

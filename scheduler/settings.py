@@ -43,6 +43,7 @@ class SchedulerSettings:
         timeout_factor: timeout = factor x p95 of the prediction.
         cold_timeout_s: shortest timeout while a cost is only guessed (fewer than cost.TRUSTED_SAMPLES results).
         stop_grace_s: how long a stopped or timed-out task may take to end before its worker is replaced.
+        survivor_patience_s: how long an attempt that outlived its dispatcher goes on without anybody asking for its job.
         twins: start twins of stragglers on idle slots.
         failures_to_open: device failures in a row, of different jobs, that open the circuit.
         fast_failures_to_open: the same for failures in less than `fast_fraction` of the predicted time (a black hole).
@@ -70,6 +71,7 @@ class SchedulerSettings:
     timeout_factor: float = 4.0
     cold_timeout_s: float = 600.0
     stop_grace_s: float = 30.0
+    survivor_patience_s: float = 60.0
     twins: bool = True
     failures_to_open: int = 3
     fast_failures_to_open: int = 2

@@ -86,6 +86,7 @@ class Farm:
 
     def join(self, worker_id: str = "w0", **more: Any) -> list[Instruction]:
         node = more.pop("node_id", "n0")
+        survivors = more.pop("survivors", ())
         spec = WorkerSpec(
             worker_id=worker_id,
             node_id=node,
@@ -93,7 +94,7 @@ class Farm:
             backends=more.pop("backends", ("cpu",)),
             **more,
         )
-        return self.handle(events.WorkerJoined(at=self.now, worker=spec))
+        return self.handle(events.WorkerJoined(at=self.now, worker=spec, survivors=survivors))
 
     def submit(
         self,
