@@ -43,7 +43,7 @@ class SchedulerSettings:
         timeout_factor: timeout = factor x p95 of the prediction.
         cold_timeout_s: shortest timeout while a cost is only guessed (fewer than cost.TRUSTED_SAMPLES results).
         stop_grace_s: how long a stopped or timed-out task may take to end before its worker is replaced.
-        survivor_patience_s: how long an attempt that outlived its dispatcher goes on without anybody asking for its job.
+        survivor_patience_s: how long an attempt that outlived its dispatcher goes on while nobody asks for its job.
         twins: start twins of stragglers on idle slots.
         failures_to_open: device failures in a row, of different jobs, that open the circuit.
         fast_failures_to_open: the same for failures in less than `fast_fraction` of the predicted time (a black hole).

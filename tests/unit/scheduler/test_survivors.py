@@ -7,13 +7,13 @@ from farm_driver import DEVICE, Farm, plan, replaced, starts, stops, task
 from encoders.errors import Failure, Fault
 from scheduler import events
 from scheduler.events import Survivor
-from scheduler.instructions import StartTask
+from scheduler.instructions import Instruction, StartTask
 from scheduler.jobs import JobState, TaskKind
 
 S0 = Survivor(task_id="a/s0", attempt=1, backend="cpu", elapsed_s=4.0)
 
 
-def answer(farm: Farm, survivor: Survivor, worker_id: str) -> list[object]:
+def answer(farm: Farm, survivor: Survivor, worker_id: str) -> list[Instruction]:
     """The survivor's result."""
     event = events.TaskDone(
         at=farm.now, task_id=survivor.task_id, attempt=survivor.attempt, worker_id=worker_id, engine_s=5.0
