@@ -24,6 +24,7 @@ from cluster.doorbell import JOBS, Doorbell
 from cluster.errors import ClusterUnavailable, DatabaseUnavailable
 from cluster.logs import configure_logging
 from cluster.metadata import jobs, leases
+from cluster.metadata.clock import lease_now
 from cluster.metadata.database import Database
 from cluster.metadata.migrate import migrate
 from cluster.metrics import DispatcherMetrics
@@ -84,7 +85,7 @@ async def lead(settings: ClusterSettings, database: Database, name: str, owner: 
     while True:
         try:
             async with database.write() as session:
-                token = await leases.acquire(session, name, owner, time.time(), settings.leader_lease_s)
+                token = await leases.acquire(session, name, owner, await lease_now(session), settings.leader_lease_s)
             if token is not None:
                 log.info("leading", name=name, owner=owner, token=token)
                 return token
@@ -106,7 +107,8 @@ async def keep_leading(settings: ClusterSettings, database: Database, name: str,
         await asyncio.sleep(settings.leader_lease_s / 4)
         try:
             async with database.write() as session:
-                kept = await leases.renew(session, name, owner, token, time.time(), settings.leader_lease_s)
+                now = await lease_now(session)
+                kept = await leases.renew(session, name, owner, token, now, settings.leader_lease_s)
             if not kept:
                 raise LostLeadership(f"{name} is led by another dispatcher")
             renewed = time.monotonic()

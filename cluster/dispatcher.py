@@ -106,7 +106,7 @@ class Dispatcher:
         self.engine = engine
         self.owner = owner
         self.metrics = metrics
-        open_pool = open_pool or partial(WorkerPool, settings)
+        open_pool = open_pool or partial(WorkerPool, settings, owner=owner)
         self.pool = open_pool(self._worker_joined, self._worker_lost)
         self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
@@ -271,6 +271,10 @@ class Dispatcher:
         if job is None:
             return [done]
         self._log_done(start, outcome)
+        if job.kinds[start.task_id] is TaskKind.INSPECT and job.claimed.plan is not None:
+            # A second answer, of a twin or from a network that repeats itself. Cut for other slots, its plan would not
+            # fit the segments that are under way.
+            return [done]
         writes.append(JobWrite(job_id=start.job_id, write=ledger.result(job.claimed, start, outcome)))
         match job.kinds[start.task_id]:
             case TaskKind.INSPECT:

@@ -20,6 +20,7 @@ from cluster import layout
 from cluster.breakdown import inspect_task
 from cluster.errors import FencedOut
 from cluster.metadata import jobs, videos
+from cluster.metadata.clock import lease_now
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import Job, Video
@@ -86,7 +87,7 @@ async def claim(database: Database, owner: str, settings: ClusterSettings, limit
     """Take up to `limit` jobs that nobody holds, oldest first."""
     async with database.write() as session:
         rows = await jobs.claim_jobs(
-            session, owner, time.time(), settings.job_lease_s, limit, affinity=settings.affinity or None
+            session, owner, await lease_now(session), settings.job_lease_s, limit, affinity=settings.affinity or None
         )
         return [await _claimed(session, row, owner) for row in rows]
 
@@ -123,7 +124,7 @@ async def _claimed(session: AsyncSession, row: Job, owner: str) -> ClaimedJob:
 async def renew(database: Database, owner: str, tokens: Mapping[str, int], lease_s: float) -> set[str]:
     """Keep claims alive; the ids of those that were lost."""
     async with database.write() as session:
-        return await jobs.renew_leases(session, owner, dict(tokens), time.time(), lease_s)
+        return await jobs.renew_leases(session, owner, dict(tokens), await lease_now(session), lease_s)
 
 
 async def release(database: Database, owner: str, tokens: Mapping[str, int]) -> None:

@@ -131,8 +131,9 @@ class WorkerPool:
 
     Args:
         joined, lost: called on the event loop when a worker has described itself, and when it is gone: its id, and
-        one of
-            the reasons that `scheduler.events.WorkerLost` knows.
+            one of the reasons that `scheduler.events.WorkerLost` knows.
+        owner: whose workers they are, "leadership/…#token"; empty: nobody comes after this pool. Actors of lower
+            tokens are ended: a predecessor that stands still keeps its actors, and they keep the slots.
     """
 
     def __init__(
@@ -140,8 +141,10 @@ class WorkerPool:
         settings: ClusterSettings,
         joined: Callable[[WorkerDescription], None],
         lost: Callable[[str, str], None],
+        owner: str = "",
     ) -> None:
         self.settings = settings
+        self.owner = owner
         self.members: dict[str, Member] = {}
         self._joined = joined
         self._lost = lost
@@ -151,6 +154,7 @@ class WorkerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining: set[str] = set()
         self._addresses: dict[str, str] = {}
+        self._alone = False
 
     @property
     def slots(self) -> int:
@@ -164,6 +168,9 @@ class WorkerPool:
 
     async def refresh(self) -> None:
         """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
+        if not self._alone and self.owner:
+            await asyncio.to_thread(end_predecessors, self.owner)
+            self._alone = True
         nodes = await asyncio.to_thread(ray.nodes)
         alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
         self._addresses = {node_id: str(node.get("NodeManagerAddress", "")) for node_id, node in alive.items()}
@@ -205,6 +212,7 @@ class WorkerPool:
                 max_concurrency=CONCURRENCY,
                 max_restarts=0,
                 max_task_retries=0,
+                name=f"{self.owner}/{worker_id}" if self.owner else None,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False),
                 **options,
             ).remote(self.settings, worker_id)
@@ -214,6 +222,7 @@ class WorkerPool:
             log.error("worker_did_not_start", worker=worker_id, node=node_id, error=str(error)[-2000:])
             if actor is not None:
                 _kill(actor)
+            self._alone = False  # perhaps a predecessor woke up and has taken the slot
             self._failed_starts[node_id] = self._failed_starts.get(node_id, 0) + 1
             await asyncio.sleep(min(LONGEST_PAUSE_S, 2.0 ** self._failed_starts[node_id]))
             return
@@ -347,6 +356,30 @@ class WorkerPool:
         for member in self.members.values():
             _kill(member.actor)
         self.members.clear()
+
+
+def end_predecessors(owner: str) -> int:
+    """Kill the actors of owners of the same leadership whose tokens are lower; answers how many. Blocks."""
+    ended = 0
+    for name in ray.util.list_named_actors():
+        if not precedes(name.rpartition("/")[0], owner):
+            continue
+        try:
+            _kill(ray.get_actor(name))
+            ended += 1
+        except ValueError:
+            continue  # it ended meanwhile
+    if ended:
+        log.warning("predecessors_workers_ended", count=ended)
+    return ended
+
+
+def precedes(other: str, owner: str) -> bool:
+    """Whether an owner "leadership/who#token" was fenced off by another of the same leadership."""
+    led, _, token = owner.rpartition("#")
+    other_led, _, other_token = other.rpartition("#")
+    same = led.rpartition("/")[0] == other_led.rpartition("/")[0]
+    return same and other_token.isdigit() and int(other_token) < int(token)
 
 
 async def _value(reference: Any) -> Any:

@@ -9,6 +9,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LONGEST_LEASE_S = 300.0
+"""No lease is granted for longer, so that one which ends later than this was written before a clock was set back."""
+
 
 class ClusterSettings(BaseSettings):
     """Where the farm keeps things and how it runs work. Environment variables carry the prefix `REELMILL_`."""
@@ -45,10 +48,10 @@ class ClusterSettings(BaseSettings):
     staging_bytes: int = Field(default=50_000_000_000, ge=0)
     """Budget of a node's staging folder, bytes; least recently used sources go first. Leased ones are never removed."""
 
-    job_lease_s: float = Field(default=20.0, gt=0)
+    job_lease_s: float = Field(default=20.0, gt=0, le=LONGEST_LEASE_S)
     """How long a claimed job stays with a dispatcher that no longer renews it, seconds."""
 
-    leader_lease_s: float = Field(default=6.0, gt=0)
+    leader_lease_s: float = Field(default=6.0, gt=0, le=LONGEST_LEASE_S)
     """How long a dead dispatcher's leadership lasts, seconds: a standby takes over within this."""
 
     poll_s: float = Field(default=1.0, gt=0)

@@ -5,7 +5,7 @@ Map:
     lifecycle                       (status, trigger) -> status of videos and uploads
     database, migrations            engines, transactions, Alembic
     uploads, videos, idempotency    what the gateway asks
-    jobs, leases                    what the dispatcher asks: claims, fencing, leadership
+    jobs, leases, clock             what the dispatcher asks: claims, fencing, leadership; whose clock decides
     events, deliveries              the outbox, what SSE and webhooks read, and how far webhooks have come
     overview, retention             what lists show of many videos; what time has made superfluous
 

@@ -20,6 +20,7 @@ from cluster.errors import FencedOut, IllegalTransition, RowMissing
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import JOB_SEQ, Job, Task, new_id
 from cluster.metadata.videos import lock_video, set_video_status
+from cluster.settings import LONGEST_LEASE_S
 from scheduler.jobs import JobState
 
 QUEUED, RUNNING = str(JobState.QUEUED), str(JobState.RUNNING)
@@ -96,6 +97,8 @@ async def claim_jobs(
     be cancelled. Two callers at once never get the same job.
 
     Args:
+        now: by the database's clock (`clock.lease_now`). A lease that ends further away than any may was written before
+            that clock was set back, and is over.
         affinity: jobs of this cluster or region and of none; None: only those of none.
         exclude: jobs to leave alone.
         tier: of this tier only, so that one tier's backlog does not hide another's jobs.
@@ -106,7 +109,7 @@ async def claim_jobs(
         wanted.append(Job.tier == str(tier))
     if exclude:
         wanted.append(Job.id.not_in(list(exclude)))
-    abandoned = and_(Job.state.in_(ACTIVE), Job.lease_until < now)
+    abandoned = and_(Job.state.in_(ACTIVE), or_(Job.lease_until < now, Job.lease_until > now + LONGEST_LEASE_S))
     claimed = await _lock_free(session, [abandoned, *wanted], limit)
     if len(claimed) < limit:
         waiting = and_(Job.state == QUEUED, Job.lease_owner.is_(None))

@@ -1,8 +1,8 @@
 """Leadership among dispatchers: one owner a name, for a time, with a fencing token that rises with each taking.
 
-A paused old leader wakes up with an old token: `renew` says no, and whoever checks the token ignores it. Times come
-from the callers' clocks, so a standby's clock that runs ahead takes over early: safe by the token, at the price of a
-handover. Keep the time to live well above the clocks' difference.
+A paused old leader wakes up with an old token: `renew` says no, and whoever checks the token ignores it. `now` is the
+database's clock (`clock.lease_now`), so that claimants agree on it; should that clock be set, a lease ends early or,
+at the latest, after `settings.LONGEST_LEASE_S`. A handover that comes early is safe by the token.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.metadata.clock import is_over
 from cluster.metadata.schema import Lease
+from cluster.settings import LONGEST_LEASE_S
 
 _FIRST = -1.0
 """`until` of a row just made: over, so that the same statement takes it as any other free lease."""
@@ -29,7 +31,7 @@ async def acquire(session: AsyncSession, name: str, owner: str, now: float, ttl_
     lease = await session.scalar(
         select(Lease).where(Lease.name == name).with_for_update().execution_options(populate_existing=True)
     )
-    if lease is None or (lease.owner != owner and lease.until >= now):
+    if lease is None or (lease.owner != owner and not is_over(lease.until, now)):
         return None
     lease.token += 1
     lease.owner = owner
@@ -53,7 +55,9 @@ async def release(session: AsyncSession, name: str, owner: str, token: int) -> b
 
 async def holder(session: AsyncSession, name: str, now: float) -> Lease | None:
     """Who holds the lease now; None when nobody does."""
-    return await session.scalar(select(Lease).where(Lease.name == name, Lease.until >= now))
+    return await session.scalar(
+        select(Lease).where(Lease.name == name, Lease.until.between(now, now + LONGEST_LEASE_S))
+    )
 
 
 async def _update(session: AsyncSession, name: str, owner: str, token: int, until: float) -> bool:

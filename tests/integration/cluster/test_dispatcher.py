@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pretend_farm import Stage, doorbell, succeed
+from planned import INFO, plan_of
+from pretend_farm import Stage, at_work, doorbell, succeed
 
+from cluster.dispatcher import Finished
 from cluster.metadata import jobs
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
 from cluster.metadata.migrate import migrate
 from cluster.settings import ClusterSettings
-from cluster.tasks import Outcome, TaskRequest
+from cluster.tasks import Done, Outcome, TaskRequest
 from encoders.errors import Failure, Fault
+from scheduler.instructions import StartTask
 from scheduler.jobs import JobState, TaskKind
 
 
@@ -147,3 +150,32 @@ async def test_a_paid_job_overtakes_at_the_next_free_slot(stage: Stage) -> None:
     first_paid = next(index for index, request in enumerate(pool.asked) if request.job_id == paid)
     assert first_paid <= 4
     assert running
+
+
+async def test_a_second_answer_of_an_inspection_changes_no_plan(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    job_id = await stage.submit("1")
+    pool.hold = asyncio.Event()
+    seen: list[TaskRequest] = []
+
+    def answer(request: TaskRequest) -> Outcome:
+        seen.append(request)
+        return succeed(request)
+
+    pool.answer = answer
+    async with at_work(dispatcher), asyncio.timeout(20):
+        while not pool.held:
+            await asyncio.sleep(0.02)
+        pool.hold.set()
+        while dispatcher.jobs[job_id].claimed.plan is None:
+            await asyncio.sleep(0)
+        plan = dispatcher.jobs[job_id].claimed.plan
+        (begun,) = [request for request in pool.asked if request.kind is TaskKind.INSPECT]
+        start = StartTask(
+            task_id=begun.task_id, attempt=1, job_id=job_id, worker_id="w1", backend="cpu", timeout_s=60.0
+        )
+        again = Done(engine_s=0.1, wall_s=0.1, info=INFO, plan=plan_of(2, 1))
+        dispatcher.inbox.put_nowait(Finished(start=start, outcome=again))
+        job, _ = await stage.until(job_id, JobState.COMPLETED)
+    assert len({request.task_id for request in seen if request.kind is TaskKind.SEGMENT}) == 4
+    assert all(request.plan == plan for request in seen if request.kind is not TaskKind.INSPECT)

@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from cluster import pool as pool_module
-from cluster.pool import Member, WorkerPool
+from cluster.pool import Member, WorkerPool, end_predecessors, precedes
 from cluster.settings import ClusterSettings
 from cluster.tasks import WorkerDescription
 
@@ -97,3 +97,32 @@ def test_a_node_is_shown_with_what_runs_on_it(pool: WorkerPool) -> None:
     first, second = pool.nodes()
     assert (first.address, first.workers, first.idle, first.running) == ("10.0.0.1", ("busy", "idle"), ("idle",), 1)
     assert (second.workers, second.running) == ((), 0)
+
+
+def test_a_successor_knows_whom_it_has_fenced_off() -> None:
+    mine = "dispatcher/eu/host#7"
+    assert precedes("dispatcher/eu/host#6", mine)
+    assert precedes("dispatcher/eu/other#3", mine)
+    for other in (
+        "dispatcher/eu/host#7",
+        "dispatcher/eu/other#8",
+        "dispatcher/us/host#6",
+        "dispatcher/eu/host",
+        "x",
+        "",
+    ):
+        assert not precedes(other, mine), other
+
+
+def test_workers_of_predecessors_are_ended_and_no_others(monkeypatch: pytest.MonkeyPatch, killed: list[Any]) -> None:
+    names = ["dispatcher//a#1/n-1", "dispatcher//b#2/n-2", "dispatcher//b#3/n-1", "gone#0/n-1", "dispatcher//c#0/n-9"]
+
+    def actor(name: str) -> str:
+        if "c#0" in name:
+            raise ValueError("it ended meanwhile")
+        return name
+
+    monkeypatch.setattr(pool_module.ray.util, "list_named_actors", lambda: names)
+    monkeypatch.setattr(pool_module.ray, "get_actor", actor)
+    assert end_predecessors("dispatcher//b#3") == 2
+    assert killed == names[:2]
