@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 
 from cluster import layout
 from cluster.errors import ObjectMissing
+from cluster.gpu_lane import GpuLane
 from cluster.staging import StagedSource, Staging
 from cluster.storage.base import LocalPaths, ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
@@ -33,8 +34,6 @@ from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.backends import registry
 from encoders.backends.base import BackendName
-from encoders.backends.nverrors import DeviceFault
-from encoders.backends.probe import default_cache_dir, forget_probes
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault, VerificationFailed
 from encoders.limits import check_damage, check_limits
@@ -82,6 +81,7 @@ class Worker:
         self.scratch = scratch
         self.encode_log = encode_log
         self.memory_bytes = memory_bytes
+        self.gpu = GpuLane(confiner, scratch)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         encode_log.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,12 @@ class Worker:
         return _with_wall(done, time.monotonic() - started)
 
     def check(self, backend: str) -> tuple[bool, str]:
-        """Encode a known clip and compare what comes out: (healthy, what was seen)."""
+        """Encode a known clip and compare what comes out: (healthy, what was seen).
+
+        After a fault of a GPU it is proven anew before that, in a process of its own.
+        """
+        if backend != BackendName.CPU and (reason := self.gpu.prepare_check(backend)):
+            return False, reason
         limits = Limits(memory_bytes=self.memory_bytes, wall_s=CANARY_S, output_bytes=CANARY_BYTES)
         out = self.scratch / "canary"
         out.mkdir(exist_ok=True)
@@ -190,21 +195,14 @@ class Worker:
         begin = time.monotonic()
         with self.staging.lease(self.store, request.source_key) as source:
             staged_s = time.monotonic() - begin
-            result = self._confined(
-                segment.encode_segment,
-                source.path,
-                info,
-                plan,
-                part,
-                out,
-                BackendName(request.backend),
-                request.threads,
-                stop=stop,
-                limits=self._limits(request, output_bytes=_output_budget(plan, part)),
-                source=source,
-                writable=[out],
-                devices=request.backend != BackendName.CPU,
-            )
+            limits = self._limits(request, output_bytes=_output_budget(plan, part))
+            work = (source.path, info, plan, part, out, BackendName(request.backend), request.threads)
+            if request.backend == BackendName.CPU:
+                result = self._confined(
+                    segment.encode_segment, *work, stop=stop, limits=limits, source=source, writable=[out]
+                )
+            else:
+                result = self.gpu.encode(*work, stop=stop, limits=limits)
         encoded_s = time.monotonic() - begin - staged_s
         for rendition in result.renditions:
             if part.index == 0:
@@ -432,21 +430,14 @@ class Worker:
         source: StagedSource | None = None,
         readable: Sequence[Path] = (),
         writable: Sequence[Path] = (),
-        devices: bool = False,
     ) -> Any:
         """Run a function of `encoders` in a confined child; its value, or its typed error raised here."""
         paths = [*readable, *([source.path] if source else [])]
-        try:
-            return self.confiner.run(
-                function, *args, limits=limits, readable=paths, writable=list(writable), devices=devices, stop=stop
-            )
-        except DeviceFault:
-            # Whoever comes after this worker proves the device anew.
-            forget_probes(default_cache_dir())
-            raise
+        return self.confiner.run(function, *args, limits=limits, readable=paths, writable=list(writable), stop=stop)
 
     def close(self) -> None:
         """End the confined children and remove scratch files."""
+        self.gpu.close()
         self.confiner.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
 

@@ -1,8 +1,9 @@
 """Runs one function on hostile bytes in a process that has no rights to spare, and returns its value or a typed error.
 
 Rule: every call is a fresh process, forked from a server that has the media libraries loaded (about 10 ms), so nothing
-of one source survives into the next; the process that calls never parses a byte of media itself. What the child may do
-is in `encoders/sandbox.py`; what it may send back is in `encoders/wire.py`.
+of one source survives into the next (a call may serve several orders, all of one source: encoders/held.py); the process
+that calls never parses a byte of media itself. What the child may do is in `encoders/sandbox.py`; what it may send back
+is in `encoders/wire.py`.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ T = TypeVar("T")
 KEPT_ENVIRONMENT = {"PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES"} | {
     "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER",
+    "REELMILL_GPU_PROOF",
 }
-"""What the fork server gets of this process's environment, which may hold secrets."""
+"""What the fork server gets of this process's environment, which may hold secrets; the last says what the worker's GPU
+was proven to do (encoders/backends/probe.py)."""
 # A child may not write caches that the next one would trust.
 SET_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "CUPY_CACHE_IN_MEMORY": "1", "CUDA_CACHE_DISABLE": "1"}
 # One thread each: a fork must not meet the lock of a numerical library's thread pool.
 SET_ENVIRONMENT |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
 PRELOAD = tuple(
     f"encoders.{name}"
-    for name in ("probe", "segment", "audio", "package", "verify_asset", "canary", "backends.registry")
+    for name in ("probe", "segment", "held", "audio", "package", "verify_asset", "canary", "backends.registry")
 )
 """Whatever workers run confined: imported for each call it would cost half a second of it."""
 STARTUP_LIMIT_S = 60.0
@@ -58,6 +61,20 @@ def report(message: object) -> None:
     if _call_fd is not None:
         with _report_lock:
             wire.write_frame(_call_fd, wire.MESSAGE, wire.pack_value(message))
+
+
+def next_order() -> Any:
+    """Inside a child: the next order of the caller that opened the channel (`Confiner.run`, `opened`); None at its end.
+
+    Waits as long as it takes; the caller's limits hold meanwhile.
+    """
+    if _call_fd is None:
+        return None
+    try:
+        _, length = wire.HEADER.unpack(wire.read_exactly(_call_fd, wire.HEADER.size))
+        return pickle.loads(wire.read_exactly(_call_fd, length))
+    except EOFError:
+        return None
 
 
 def enter_child(call_fd: int, rights: Mapping[str, str]) -> None:
@@ -124,6 +141,7 @@ class Confiner:
         devices: bool = ...,
         stop: threading.Event | None = ...,
         on_message: Callable[[Any], None] | None = ...,
+        opened: Callable[[int], None] | None = ...,
     ) -> T: ...
 
     @overload
@@ -137,6 +155,7 @@ class Confiner:
         devices: bool = ...,
         stop: threading.Event | None = ...,
         on_message: Callable[[Any], None] | None = ...,
+        opened: Callable[[int], None] | None = ...,
     ) -> Any: ...
 
     def run(
@@ -149,6 +168,7 @@ class Confiner:
         devices: bool = False,
         stop: threading.Event | None = None,
         on_message: Callable[[Any], None] | None = None,
+        opened: Callable[[int], None] | None = None,
     ) -> Any:
         """Call a module-level function in a fresh confined process and wait for it.
 
@@ -161,6 +181,8 @@ class Confiner:
             devices: whether it may use the machine's GPUs.
             stop: the child is killed soon after this is set.
             on_message: gets what the child passes to `report`, in this thread; if it raises, the child is killed.
+            opened: gets the descriptor of the channel to the child before the call begins, to copy it: once the child
+                has reported something, frames written there are what `next_order` returns in it.
 
         Returns:
             What the function returned: plain values, arrays, or dataclasses and enums of its package or of `encoders`.
@@ -178,16 +200,23 @@ class Confiner:
         limits = limits or Limits()
         paths = [[Path(path).absolute() for path in group] for group in (readable, writable)]
         payload = pickle.dumps((target, args, limits, *paths, devices))
-        call = self._call(Call(target, limits), payload, stop, on_message)
+        call = self._call(Call(target, limits), payload, stop, on_message, opened)
         if call.never_began:
-            call = self._call(Call(target, limits), payload, stop, on_message)
+            call = self._call(Call(target, limits), payload, stop, on_message, opened)
         return judge(call)
 
     def _call(
-        self, call: Call, payload: bytes, stop: threading.Event | None, on_message: Callable[[Any], None] | None
+        self,
+        call: Call,
+        payload: bytes,
+        stop: threading.Event | None,
+        on_message: Callable[[Any], None] | None,
+        opened: Callable[[int], None] | None,
     ) -> Call:
-        with contextlib.ExitStack() as opened:
-            ends = self._order_fork(opened)
+        with contextlib.ExitStack() as closing:
+            ends = self._order_fork(closing)
+            if opened is not None:
+                opened(ends["call"])
             try:
                 drive(call, payload, ends, stop, on_message)
             finally:
@@ -196,14 +225,14 @@ class Confiner:
                     os.close(call.pidfd)
         return call
 
-    def _order_fork(self, opened: contextlib.ExitStack) -> dict[str, int]:
+    def _order_fork(self, closing: contextlib.ExitStack) -> dict[str, int]:
         """Have the server fork; returns the parent's ends: call, status, stderr."""
         call_here, call_there = socket.socketpair()
         status_here, status_there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stderr_here, stderr_there = os.pipe()
-        opened.callback(os.close, stderr_here)
+        closing.callback(os.close, stderr_here)
         for end in (call_here, status_here):
-            opened.enter_context(end)
+            closing.enter_context(end)
         try:
             fds = [call_there.fileno(), status_there.fileno(), stderr_there]
             with self._lock:

@@ -109,6 +109,7 @@ def encode_segment(
     out: Path,
     backend: BackendName = BackendName.CPU,
     threads: int = 1,
+    lane: Backend | None = None,
 ) -> SegmentResult:
     """Encode one segment of an asset.
 
@@ -117,6 +118,7 @@ def encode_segment(
         out: folder that gets `<rendition>/init.mp4` and `<rendition>/<number>.m4s`, five digits, numbers from 1 over
             the whole asset; made when absent, files of an earlier attempt are replaced.
         threads: cores to use.
+        lane: an open backend of that name to encode with, as an earlier segment has left it; None opens one.
 
     Raises:
         InputError: the source cannot be decoded here.
@@ -126,7 +128,7 @@ def encode_segment(
     begin = time.process_time()
     if info.video is None or plan.grid is None:
         raise ValueError("an asset without picture has no segments")
-    lane = open_backend(backend)
+    lane = lane or open_backend(backend)
     look = Look()
     request = SegmentRequest(
         source=source, video=info.video, plan=plan, segment=segment, threads=threads, tap=look.take
