@@ -176,6 +176,6 @@ async def test_a_second_answer_of_an_inspection_changes_no_plan(stage: Stage) ->
         )
         again = Done(engine_s=0.1, wall_s=0.1, info=INFO, plan=plan_of(2, 1))
         dispatcher.inbox.put_nowait(Finished(start=start, outcome=again))
-        job, _ = await stage.until(job_id, JobState.COMPLETED)
+        await stage.until(job_id, JobState.COMPLETED)
     assert len({request.task_id for request in seen if request.kind is TaskKind.SEGMENT}) == 4
     assert all(request.plan == plan for request in seen if request.kind is not TaskKind.INSPECT)
