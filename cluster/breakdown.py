@@ -7,11 +7,16 @@ inspect ─► audio × sound renditions ─┐
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import replace
 
 from encoders.media import MediaInfo
 from encoders.plan import Plan
-from scheduler.jobs import CostFeatures, TaskKind, TaskSpec
+from scheduler.instructions import FellBack
+from scheduler.jobs import CostFeatures, GpuPolicy, TaskKind, TaskSpec
+
+BACKENDS = ("nvenc", "hybrid", "cpu")
+"""Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
 
 
 def inspect_task(job_id: str) -> TaskSpec:
@@ -61,6 +66,33 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
         renditions=0,
     )
     return (*tasks, package)
+
+
+def inspecting_backend(gpu: str, offered: Collection[str]) -> str:
+    """The backend whose encoder's identity goes into a plan: the best that the farm has and the job may use."""
+    allowed = BACKENDS if gpu != GpuPolicy.NEVER else ("cpu",)
+    return next((backend for backend in allowed if backend in offered), "cpu")
+
+
+def plan_for(plan: Plan, before: str | None, encoder: str | None) -> Plan:
+    """The plan of a job whose segments come from an encoder from now on; the same where that is nothing new.
+
+    The first encoder may be new too: workers that join after the inspection can be better than what it was made for.
+
+    Args:
+        before: the encoder until now, "nvenc" or "x264" as the scheduler names them; None: not chosen yet.
+    """
+    made_for = plan.encoder.rpartition(" -> ")[2]
+    fits = made_for.startswith("nvenc") == (encoder == "nvenc")
+    if encoder is None or (before in (None, encoder) and fits):
+        return plan
+    return switch_encoder(plan, encoder)
+
+
+def note_fall_back(plan: Plan, fell: FellBack) -> Plan:
+    """The plan with a sentence for the asset's owner."""
+    note = f"encoded with {fell.to} where {fell.given_up} was begun: {fell.reason}"
+    return plan if note in plan.notes else replace(plan, notes=(*plan.notes, note))
 
 
 def switch_encoder(plan: Plan, encoder: str) -> Plan:

@@ -19,8 +19,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster import ledger
-from cluster.breakdown import inspect_task, part_of, planned_tasks, switch_encoder
+from cluster import breakdown, ledger
 from cluster.errors import DatabaseUnavailable, FencedOut
 from cluster.explanations import as_json
 from cluster.ledger import ClaimedJob
@@ -44,9 +43,6 @@ TELL_EVERY_S = 1.0
 """How often metrics and the explanations that the gateway reads are renewed."""
 DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
-
-BACKENDS = ("nvenc", "hybrid", "cpu")
-"""Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
 
 Write = Callable[[AsyncSession], Awaitable[None]]
 
@@ -204,9 +200,9 @@ class Dispatcher:
         """Let the engine have a job, new or resumed: finished tasks stay finished."""
         job = ActiveJob(claimed=claimed, tier=claimed.tier, weight=claimed.weight, encoder=claimed.encoder)
         self.jobs[claimed.job_id] = job
-        tasks = [inspect_task(claimed.job_id)]
+        tasks = [breakdown.inspect_task(claimed.job_id)]
         if claimed.plan is not None and claimed.info is not None:
-            tasks += planned_tasks(claimed.job_id, claimed.plan, claimed.info, BACKENDS)
+            tasks += breakdown.planned_tasks(claimed.job_id, claimed.plan, claimed.info, breakdown.BACKENDS)
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames
@@ -291,7 +287,7 @@ class Dispatcher:
         if plan is None or info is None:
             raise ValueError(f"job {job.claimed.job_id}: inspection answered without a plan")
         job.claimed = replace(job.claimed, plan=plan, info=info)
-        tasks = planned_tasks(job.claimed.job_id, plan, info, BACKENDS)
+        tasks = breakdown.planned_tasks(job.claimed.job_id, plan, info, breakdown.BACKENDS)
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames
@@ -310,26 +306,36 @@ class Dispatcher:
     # -- writing
 
     def _writes_of(self, each: instructions.Instruction) -> list[JobWrite]:
-        if not isinstance(each, instructions.SaveTask | instructions.SaveJob | instructions.FinishJob):
-            return []
-        job = self.jobs.get(each.job_id)
+        job = self.jobs.get(getattr(each, "job_id", ""))
         if job is None:
             return []
         match each:
+            case instructions.FellBack():
+                write = self._note(job, each)
             case instructions.SaveTask():
                 write = ledger.task(job.claimed, each)
             case instructions.SaveJob():
                 write = self._save_job(job, each)
             case instructions.FinishJob():
                 write = ledger.finish(job.claimed, each, job.done)
-        return [JobWrite(job_id=each.job_id, write=write)]
+            case _:
+                return []
+        return [JobWrite(job_id=job.claimed.job_id, write=write)]
+
+    def _note(self, job: ActiveJob, each: instructions.FellBack) -> Write:
+        """Operators see it in the metrics, the owner in the asset's warnings."""
+        self.metrics.fell_back(each.given_up, each.to, each.reason)
+        log.warning("fell_back", job_id=each.job_id, given_up=each.given_up, to=each.to, code=each.reason)
+        if (plan := job.claimed.plan) is not None:
+            job.claimed = replace(job.claimed, plan=breakdown.note_fall_back(plan, each))
+        return ledger.notes(job.claimed)
 
     def _save_job(self, job: ActiveJob, each: instructions.SaveJob) -> Write:
         """Where a job stands; a new encoder means a new plan, since keys of what one encoder made are not another's."""
-        switched = job.encoder is not None and each.encoder not in (None, job.encoder)
-        job.encoder = each.encoder or job.encoder
-        if switched and job.claimed.plan is not None:
-            job.claimed = replace(job.claimed, plan=switch_encoder(job.claimed.plan, str(each.encoder)))
+        before, job.encoder = job.encoder, each.encoder or job.encoder
+        plan = job.claimed.plan
+        if plan is not None and (own := breakdown.plan_for(plan, before, job.encoder)) is not plan:
+            job.claimed = replace(job.claimed, plan=own)
             job.frames_done = 0
         return ledger.job(job.claimed, each)
 
@@ -399,7 +405,10 @@ class Dispatcher:
             failure = Failure(code="job_gone", fault=Fault.INFRASTRUCTURE, detail="the job is no longer held here")
             self.inbox.put_nowait(Finished(start=start, outcome=failure))
             return
-        claimed = job.claimed
+        claimed, backend = job.claimed, start.backend
+        if job.kinds[start.task_id] is TaskKind.INSPECT:
+            # The identity of what will encode goes into the plan, wherever the source is looked at.
+            backend = breakdown.inspecting_backend(claimed.gpu, self.pool.backends)
         request = TaskRequest(
             job_id=start.job_id,
             task_id=start.task_id,
@@ -408,11 +417,11 @@ class Dispatcher:
             video_id=claimed.video_id,
             source_key=claimed.source_key,
             profile=claimed.profile,
-            backend=self._backend(job, start),
+            backend=backend,
             threads=self.settings.threads_per_slot,
             slots=max(1, self.pool.slots),
             timeout_s=start.timeout_s,
-            part=part_of(start.task_id),
+            part=breakdown.part_of(start.task_id),
             trim=claimed.trim,
             plan=claimed.plan,
             info=claimed.info,
@@ -422,15 +431,6 @@ class Dispatcher:
         outcome = await self.pool.run(start.worker_id, request)
         if outcome is not None:  # else the pool has reported the worker as lost, and the engine draws the conclusion
             self.inbox.put_nowait(Finished(start=start, outcome=outcome))
-
-    def _backend(self, job: ActiveJob, start: instructions.StartTask) -> str:
-        """The attempt's backend; for an inspection the one that will encode, whose identity goes into the plan."""
-        if job.kinds[start.task_id] is not TaskKind.INSPECT:
-            return start.backend
-        if job.claimed.gpu == GpuPolicy.NEVER:
-            return "cpu"
-        offered = self.pool.backends
-        return next((backend for backend in BACKENDS if backend in offered), "cpu")
 
     async def _check(self, each: instructions.CheckDevice) -> None:
         healthy, detail = await self.pool.check(each.worker_id)

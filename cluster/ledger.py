@@ -238,6 +238,17 @@ def job(claimed: ClaimedJob, save: instructions.SaveJob) -> Write:
     return write
 
 
+def notes(claimed: ClaimedJob) -> Write:
+    """What its plan says of how the asset came about; nothing while it has none."""
+
+    async def write(session: AsyncSession) -> None:
+        if claimed.plan is not None:
+            plan = PLAN.dump_python(claimed.plan, mode="json")
+            await jobs.save_job(session, claimed.job_id, claimed.token, plan=plan)
+
+    return write
+
+
 def finish(claimed: ClaimedJob, end: instructions.FinishJob, done: Done | None) -> Write:
     """A job is over: its assets, its video and the event, in one transaction."""
 

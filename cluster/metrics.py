@@ -32,6 +32,12 @@ class DispatcherMetrics:
             registry=self.registry,
         )
         self._alerts = Counter("reelmill_alerts", "Alerts that a person should see.", ["name"], registry=self.registry)
+        self._fall_backs = Counter(
+            "reelmill_fall_backs",
+            "Jobs that went on with less than they were begun with, by what was given up, for what, and why.",
+            ["given_up", "to", "reason"],
+            registry=self.registry,
+        )
         self._wanted = Gauge("reelmill_workers_wanted", "Workers that would be of use now.", registry=self.registry)
         self._live = Gauge("reelmill_jobs", "Live jobs, by tier and state.", ["tier", "state"], registry=self.registry)
         self._waiting = Gauge(
@@ -56,6 +62,10 @@ class DispatcherMetrics:
     def alert(self, name: str) -> None:
         """The engine raised an alert."""
         self._alerts.labels(name=name).inc()
+
+    def fell_back(self, given_up: str, to: str, reason: str) -> None:
+        """A job changed its backend or encoder; `reason` is a failure's code or "device_gone"."""
+        self._fall_backs.labels(given_up=given_up, to=to, reason=reason).inc()
 
     def wanted_workers(self, count: int) -> None:
         """The engine could use so many workers more."""

@@ -113,7 +113,7 @@ class _Packager:
             self._text("chapters.vtt", "CHAPTERS", chapters_vtt(self._chapters))
             self._text(CHAPTERS_JSON, "CHAPTERS_JSON", chapters_json(self._chapters))
         self._write_entry_points()
-        warnings = _all_warnings(self._info, segments, audio, self._text_warnings)
+        warnings = _all_warnings(self._info, segments, audio, (*self._text_warnings, *self._plan.notes))
         self._write_report(warnings, _measures(segments, audio))
         return AssetManifest(files=tuple(self._files), duration_s=self._duration_s, warnings=warnings)
 

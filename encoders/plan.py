@@ -118,6 +118,7 @@ class Plan:
         origin_s: the asset's time 0 on the source's clock; the grid's origin when there is one.
         encoder: identity of the encoder and its settings, one for all segments of all renditions (decision 7).
         asset_key: identity of everything that is made: 20 hex digits over all of the above; folder of the asset.
+        notes: sentences for the owner about how the asset was made: where it had to fall back; no part of its identity.
     """
 
     source_sha256: str
@@ -134,6 +135,7 @@ class Plan:
     origin_s: Fraction
     encoder: str
     asset_key: str
+    notes: tuple[str, ...] = ()
 
 
 MAX_SOUND_TRACKS = 16

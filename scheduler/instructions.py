@@ -96,6 +96,24 @@ class ReplaceWorker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FellBack:
+    """A job's segments go on with less than they were begun with: tell its owner, and count it. Comes before SaveJob.
+
+    Attributes:
+        given_up: the backend that is used no more, or the encoder whose devices are all gone.
+        to: what takes its place.
+        reason: the failure's code, or "device_gone".
+        detail: what happened, for people.
+    """
+
+    job_id: str
+    given_up: str
+    to: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskForWorkers:
     """So many more slots with these backends would bring the queue back to an acceptable length; 0 = enough again."""
 
@@ -112,5 +130,14 @@ class Alert:
 
 
 Instruction: TypeAlias = (
-    StartTask | StopTask | SaveTask | SaveJob | FinishJob | CheckDevice | ReplaceWorker | AskForWorkers | Alert
+    StartTask
+    | StopTask
+    | SaveTask
+    | SaveJob
+    | FinishJob
+    | CheckDevice
+    | ReplaceWorker
+    | FellBack
+    | AskForWorkers
+    | Alert
 )

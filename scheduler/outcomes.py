@@ -5,7 +5,7 @@ from __future__ import annotations
 from encoders.errors import Failure, Fault
 from scheduler.events import TaskDone, TaskFailed
 from scheduler.health import Circuit, Device
-from scheduler.instructions import CheckDevice, ReplaceWorker
+from scheduler.instructions import CheckDevice, FellBack, ReplaceWorker
 from scheduler.intake import finish, finish_if_complete, pin
 from scheduler.jobs import TaskKind, TaskState
 from scheduler.ledger import Attempt, Job, Ledger, Task
@@ -66,8 +66,8 @@ def give_up(ledger: Ledger, attempt: Attempt, failure: Failure, *, fast: bool = 
     task = attempt.task
     task.failure = failure
     task.deaths += died
-    blames_device = failure.fault is Fault.DEVICE and failure.code not in ledger.settings.busy_codes
-    if blames_device:
+    at_device = failure.fault is Fault.DEVICE and failure.code not in ledger.settings.busy_codes
+    if at_device:
         task.device_failures += 1
         task.failed_devices |= {attempt.worker.device.device_id}
     elif failure.fault in (Fault.INFRASTRUCTURE, Fault.DEVICE):
@@ -88,8 +88,8 @@ def give_up(ledger: Ledger, attempt: Attempt, failure: Failure, *, fast: bool = 
     else:
         _try_again(ledger, attempt, decision)
     # Last, since it may take the device out, which moves other jobs' tasks.
-    if blames_device:
-        _blame(ledger, attempt.worker.device, task.job, fast)
+    if at_device and failure.code not in ledger.settings.refusal_codes:
+        _blame(ledger, attempt.worker.device, task.job, failure, fast)
 
 
 def hand_over(ledger: Ledger, attempt: Attempt) -> None:
@@ -192,7 +192,7 @@ def _try_again(ledger: Ledger, attempt: Attempt, decision: Decision) -> None:
     task = attempt.task
     ledger.move_task(task, TaskEvent.FAILED)
     if decision.step is Step.CONFINED:
-        _isolate(ledger, task)
+        _isolate(ledger, task, attempt.backend)
     elif decision.step is Step.NEXT_BACKEND or (decision.step is Step.ELSEWHERE and not _has_elsewhere(ledger, task)):
         _drop_backend(ledger, task, attempt.backend)
     if decision.delay_s > 0.0:
@@ -201,7 +201,7 @@ def _try_again(ledger: Ledger, attempt: Attempt, decision: Decision) -> None:
         _due(ledger, task)
 
 
-def _isolate(ledger: Ledger, task: Task) -> None:
+def _isolate(ledger: Ledger, task: Task, backend: str) -> None:
     """The task's next try is its last: in a confined slot, on the CPU if its job may use that."""
     job = task.job
     task.confined = True
@@ -210,6 +210,7 @@ def _isolate(ledger: Ledger, task: Task) -> None:
     encoder = ledger.encoder_of("cpu")
     on_cpu = "cpu" in permitted_backends(task.spec, job.gpu) and ledger.offered("cpu")
     if task.spec.kind is TaskKind.SEGMENT and on_cpu and job.encoder != encoder:
+        _tell_fall_back(ledger, job, backend, "cpu", task.failure)
         switch_encoder(ledger, job, encoder)
 
 
@@ -233,12 +234,22 @@ def _elapsed_s(ledger: Ledger, attempt: Attempt) -> float:
     return 0.0 if attempt.begun_at is None else ledger.now - attempt.begun_at
 
 
-def _blame(ledger: Ledger, device: Device, job: Job, fast: bool) -> None:
+def _blame(ledger: Ledger, device: Device, job: Job, failure: Failure, fast: bool) -> None:
     why = device.failed(job.job_id, fast=fast, settings=ledger.settings)
     if why is not None:
         open_circuit(ledger, device, why)
+    elif failure.code in ledger.settings.fence_codes and device.circuit is Circuit.CLOSED:
+        _fence(ledger, device, failure)
     elif device.asked_at is None or ledger.now > device.asked_at + ledger.settings.check_timeout_s:
         check_device(ledger, device)
+
+
+def _fence(ledger: Ledger, device: Device, failure: Failure) -> None:
+    """One such failure says that the device is ill, not the task: a canary must pass before it gets work again."""
+    if check_device(ledger, device):
+        ledger.call_at(device.half_open(ledger.now, ledger.settings), retest, device)
+        ledger.shape.changed()
+        ledger.alert("device_fenced", f"{device.device_id}: {failure.code}; it is tested now")
 
 
 def _watch_speed(ledger: Ledger, device: Device) -> None:
@@ -273,8 +284,15 @@ def _drop_backend(ledger: Ledger, task: Task, backend: str) -> None:
     if not left:
         return
     job.dropped |= {backend}
+    _tell_fall_back(ledger, job, backend, left[0], task.failure)
     if not any(ledger.encoder_of(other) == job.encoder for other in left):
         switch_encoder(ledger, job, ledger.encoder_of(left[0]))
+
+
+def _tell_fall_back(ledger: Ledger, job: Job, given_up: str, to: str, failure: Failure | None) -> None:
+    """Its owner and the operators learn that a job goes on with less than it began with."""
+    reason, detail = (failure.code, failure.detail) if failure is not None else ("device_gone", "its devices are gone")
+    ledger.out.append(FellBack(job_id=job.job_id, given_up=given_up, to=to, reason=reason, detail=detail))
 
 
 def switch_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
@@ -317,6 +335,7 @@ def rescue_pinned(ledger: Ledger) -> None:
             for job in list(ledger.pinned[encoder].values()):
                 other = _other_encoder(ledger, job)
                 if other is not None:
+                    _tell_fall_back(ledger, job, encoder, other, None)
                     switch_encoder(ledger, job, other)
 
 

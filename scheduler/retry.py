@@ -6,6 +6,7 @@ Reads the fault and what happened before; knows no queue and no device. The call
 |---|---|
 | CALLER, INPUT | dead: no retry mends it |
 | DEVICE | at once on another device; the third try on the next backend; then dead |
+| DEVICE, but the device only cannot do this work | at once on the next backend; as often as above, then dead |
 | INFRASTRUCTURE, or a device that is merely full | the same again after an exponential back-off with jitter |
 | (any) by a task that killed two workers | one last try in a confined slot, then dead |
 """
@@ -74,7 +75,7 @@ def next_step(failure: Failure, history: History, settings: SchedulerSettings, c
         return Decision(step=Step.CONFINED)
     if history.device_failures >= settings.device_attempts:
         return Decision(step=Step.DEAD)
-    if history.device_failures >= settings.device_attempts - 1:
+    if history.device_failures >= settings.device_attempts - 1 or failure.code in settings.refusal_codes:
         return Decision(step=Step.NEXT_BACKEND)
     return Decision(step=Step.ELSEWHERE)
 

@@ -39,6 +39,8 @@ class SchedulerSettings:
         backoff_base_s, backoff_cap_s: exponential back-off, full jitter in its upper half.
         deaths_to_poison: workers that a task may kill before it is isolated.
         busy_codes: failure codes of a device that is full, not ill: back-off, no blame.
+        refusal_codes: failure codes of a device that cannot do this work, and is not ill: the next backend at once.
+        fence_codes: failure codes after one of which a device gets nothing until a canary has passed on it.
         min_timeout_s: shortest timeout of a task. Source of the factor: go-livepeer, max(8 s, 4 x segment duration).
         timeout_factor: timeout = factor x p95 of the prediction.
         cold_timeout_s: shortest timeout while a cost is only guessed (fewer than cost.TRUSTED_SAMPLES results).
@@ -67,6 +69,8 @@ class SchedulerSettings:
     backoff_cap_s: float = 60.0
     deaths_to_poison: int = 2
     busy_codes: frozenset[str] = frozenset({"encode_sessions_exhausted", "device_busy"})
+    refusal_codes: frozenset[str] = frozenset({"gpu_unsupported", "gpu_bad_configuration"})
+    fence_codes: frozenset[str] = frozenset({"gpu_device_fault", "gpu_no_device"})
     min_timeout_s: float = 60.0
     timeout_factor: float = 4.0
     cold_timeout_s: float = 600.0

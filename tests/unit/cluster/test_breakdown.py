@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from planned import INFO, plan_of
 
-from cluster.breakdown import inspect_task, part_of, planned_tasks, switch_encoder
+from cluster.breakdown import (
+    inspect_task,
+    inspecting_backend,
+    note_fall_back,
+    part_of,
+    plan_for,
+    planned_tasks,
+    switch_encoder,
+)
+from scheduler.instructions import FellBack
 from scheduler.jobs import TaskKind
 
 
@@ -48,3 +60,46 @@ def test_another_encoder_means_other_keys_and_always_the_same_ones() -> None:
     assert switched.asset_key != plan.asset_key
     assert switched == switch_encoder(plan, "x264")
     assert (switched.segments, switched.audio) == (plan.segments, plan.audio)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "offered", "backend"),
+    [
+        ("prefer", {"cpu", "hybrid"}, "hybrid"),
+        ("require", {"cpu", "nvenc"}, "nvenc"),
+        ("never", {"cpu", "nvenc"}, "cpu"),
+        ("prefer", set(), "cpu"),
+    ],
+)
+def test_a_plan_is_made_for_the_best_encoder_that_the_job_may_use(gpu: str, offered: set[str], backend: str) -> None:
+    assert inspecting_backend(gpu, offered) == backend
+
+
+@pytest.mark.parametrize(
+    ("made_for", "before", "encoder", "changes"),
+    [
+        ("x264-165", None, "x264", False),
+        ("nvenc-2.2.4", None, "nvenc", False),
+        ("x264-165", None, "nvenc", True),
+        ("nvenc-2.2.4", None, "x264", True),
+        ("nvenc-2.2.4", "nvenc", "x264", True),
+        ("nvenc-2.2.4 -> x264", None, "x264", False),
+        ("nvenc-2.2.4 -> x264", "x264", "x264", False),
+        ("x264-165", None, None, False),
+    ],
+)
+def test_keys_are_those_of_the_encoder_that_the_segments_really_come_from(
+    made_for: str, before: str | None, encoder: str | None, changes: bool
+) -> None:
+    plan = replace(plan_of(2, 1), encoder=made_for)
+    assert (plan_for(plan, before, encoder).asset_key != plan.asset_key) is changes
+
+
+def test_a_fall_back_is_noted_once_and_changes_no_key() -> None:
+    plan = plan_of(2, 1)
+    fell = FellBack(job_id="j", given_up="nvenc", to="cpu", reason="gpu_device_fault", detail="")
+    noted = note_fall_back(plan, fell)
+    assert noted.notes == ("encoded with cpu where nvenc was begun: gpu_device_fault",)
+    assert note_fall_back(noted, fell) == noted
+    assert noted.asset_key == plan.asset_key
+    assert switch_encoder(noted, "x264").notes == noted.notes
