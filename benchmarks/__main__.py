@@ -11,6 +11,7 @@ COMMANDS = {
     "vs-ffmpeg": "benchmarks.vs_ffmpeg",
     "large-source": "benchmarks.large_source",
     "quality": "benchmarks.quality",
+    "presets": "benchmarks.presets",
     "chaos": "benchmarks.chaos",
     "scheduler": "benchmarks.scheduler",
     "fairness": "benchmarks.fairness",

@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
 from cluster.processes import descendants
-from encoders.backends.x264 import x264_parameters
+from encoders.backends.x264 import tuning_of, x264_options
 from encoders.confine import Confiner
 from encoders.media import MediaInfo
 from encoders.plan import Plan, plan_asset
@@ -66,8 +66,9 @@ def ffmpeg_command(source: Path, info: MediaInfo, plan: Plan, out: Path) -> list
     command += ["-filter_complex", ";".join([split, *scales])]
     streams = []
     for index, each in enumerate(plan.renditions):
-        command += ["-map", f"[v{index}]", f"-c:v:{index}", "libx264", f"-preset:v:{index}", plan.preset]
-        command += [f"-profile:v:{index}", "high", f"-x264-params:v:{index}", x264_parameters(each, grid, plan.preset)]
+        command += ["-map", f"[v{index}]", f"-c:v:{index}", "libx264"]
+        for name, value in x264_options(each, grid, tuning_of(plan.preset, each), threads=0).items():
+            command += [f"-{name}:v:{index}", value]
         streams.append(f"v:{index},agroup:a,name:{each.name}" if plan.audio else f"v:{index},name:{each.name}")
     if plan.audio:
         rate = str(plan.audio_settings.bitrate_bps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -17,6 +18,10 @@ from encoders.backends.base import EncodedPicture
 from encoders.ladder import Rendition
 from encoders.plan import Grid
 
+ANY_SIDE = 1 << 30
+"""Longer than any short side."""
+OWN_PRESETS: dict[str, tuple[tuple[int, Tuning], ...]] = {}
+
 PARAMETERS = (
     # Key frames lie on the grid and nowhere else, and nothing refers across them.
     "scenecut=0:open-gop=0"
@@ -27,7 +32,7 @@ PARAMETERS = (
     # With mb-tree the very first picture misses the quantiser step by which all later key pictures are better (its
     # bitrate factor is x264's ipratio): each segment would begin 2 dB worse than it goes on.
     ":zones=0,0,b=1.4"
-    f":sliced-threads=0:ref={REFERENCES}"
+    ":sliced-threads=0"
 )
 """The same for every rendition. Source: x264 --fullhelp."""
 _PRESET_REFERENCES = {"ultrafast": 1, "superfast": 1, "veryfast": 1, "faster": 2, "fast": 2, "medium": 3}
@@ -38,31 +43,87 @@ _LONGEST_LOOKAHEAD, _REORDERING = 60, 8
 """Source: x264 --fullhelp, rc-lookahead; slower presets take 60. B-frames and threads delay by a few frames more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """A point between speed and quality.
+
+    Attributes:
+        base: one of x264's presets.
+        options: x264's names and values that differ from the preset, as ("trellis", "1").
+    """
+
+    base: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Tuning:
+        """From "veryfast" or "veryfast:trellis=1:subme=3".
+
+        Raises:
+            ValueError: an option without a value.
+        """
+        base, *options = text.split(":")
+        pairs = [tuple(option.split("=", 1)) for option in options]
+        if not base or any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"{text!r}: want a preset and options, as in veryfast:trellis=1")
+        return cls(base=base, options=tuple((name, value) for name, value in pairs))
+
+    def __str__(self) -> str:
+        return ":".join([self.base, *(f"{name}={value}" for name, value in self.options)])
+
+    @property
+    def references(self) -> int:
+        """Reference frames, within what the level of a rendition allows."""
+        wanted = int(dict(self.options).get("ref", _PRESET_REFERENCES.get(self.base, REFERENCES)))
+        return min(REFERENCES, wanted)
+
+    @property
+    def lookahead_frames(self) -> int:
+        """How far rate control looks ahead."""
+        return int(dict(self.options).get("rc-lookahead", _LOOKAHEAD.get(self.base, _LONGEST_LOOKAHEAD)))
+
+
+def tunings_of(preset: str) -> tuple[tuple[int, Tuning], ...]:
+    """What a profile's preset means: (longest short side in pixels, tuning), from small to large renditions."""
+    return OWN_PRESETS.get(preset) or ((ANY_SIDE, Tuning(base=preset)),)
+
+
+def tuning_of(preset: str, rendition: Rendition) -> Tuning:
+    """The tuning of one rendition."""
+    short_side = min(rendition.width, rendition.height)
+    return next(tuning for longest, tuning in tunings_of(preset) if short_side <= longest)
+
+
 def tail_frames(preset: str, threads: int) -> int:
     """Frames after a segment that x264 must see before it has given out all of the segment's pictures.
 
     Encoders that are flushed at a segment's end instead think that nothing follows, and its last pictures are 1 to 2 dB
     worse than in one pass. The tail itself is looked at, in a quarter of the size, and not encoded.
     """
-    return _LOOKAHEAD.get(preset, _LONGEST_LOOKAHEAD) + _REORDERING + threads
+    return max(tuning.lookahead_frames for _, tuning in tunings_of(preset)) + _REORDERING + threads
 
 
-def x264_parameters(rendition: Rendition, grid: Grid, preset: str) -> str:
-    """libx264's `x264-params` for a rendition."""
+def x264_options(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int) -> dict[str, str]:
+    """libx264's options in FFmpeg for a rendition.
+
+    Args:
+        threads: frame threads; 0 leaves the number to x264.
+    """
     level = choose_level(rendition.width, rendition.height, grid.fps, rendition.maxrate_bps, rendition.bufsize_bits)
-    references = min(REFERENCES, _PRESET_REFERENCES.get(preset, REFERENCES))
-    return (
-        PARAMETERS.replace(f"ref={REFERENCES}", f"ref={references}")
-        + f":keyint={grid.gop_frames}:min-keyint={grid.gop_frames}:level={level}:crf={rendition.crf:g}"
-        + f":vbv-maxrate={rendition.maxrate_bps // 1000}:vbv-bufsize={rendition.bufsize_bits // 1000}"
+    free = "".join(f"{name}={value}:" for name, value in tuning.options if name != "ref")
+    parameters = (
+        f"{free}{PARAMETERS}:ref={tuning.references}"
+        f":keyint={grid.gop_frames}:min-keyint={grid.gop_frames}:level={level}:crf={rendition.crf:g}"
+        f":vbv-maxrate={rendition.maxrate_bps // 1000}:vbv-bufsize={rendition.bufsize_bits // 1000}"
+        f":threads={threads}"
     )
+    return {"preset": tuning.base, "profile": "high", "x264-params": parameters}
 
 
 def x264_identity(preset: str) -> str:
-    """Version of x264 and a digest of all settings that are the same for every rendition."""
-    settings = hashlib.sha256(f"{PARAMETERS} {_PRESET_REFERENCES} {preset} {av.library_versions}".encode()).hexdigest()[
-        :8
-    ]
+    """Version of x264 and a digest of all settings that are the same for every source."""
+    tunings = [(longest, str(tuning), tuning.references) for longest, tuning in tunings_of(preset)]
+    settings = hashlib.sha256(f"{PARAMETERS} {tunings} {av.library_versions}".encode()).hexdigest()[:8]
     return f"x264-{x264_version()}-{preset}-{settings}"
 
 
@@ -85,7 +146,10 @@ class X264Ladder:
     def __init__(self, renditions: Sequence[Rendition], grid: Grid, preset: str, threads: int) -> None:
         """Args: threads: frame threads of each encoder."""
         self._grid = grid
-        self._encoders = {rendition.name: _open_encoder(rendition, grid, preset, threads) for rendition in renditions}
+        self._encoders = {
+            rendition.name: open_encoder(rendition, grid, tuning_of(preset, rendition), threads)
+            for rendition in renditions
+        }
 
     def encode(self, number: int, pictures: Sequence[VideoFrame]) -> Iterator[EncodedPicture]:
         """Take one output frame.
@@ -110,15 +174,15 @@ class X264Ladder:
         return self._encoders[rendition].extradata or b""
 
 
-def _open_encoder(rendition: Rendition, grid: Grid, preset: str, threads: int) -> VideoCodecContext:
+def open_encoder(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int) -> VideoCodecContext:
+    """An encoder of one rendition, opened: parameter sets in its extradata, not in its pictures."""
     context = VideoCodecContext.create("libx264", "w")
     context.width, context.height, context.pix_fmt = rendition.width, rendition.height, "yuv420p"
     context.time_base, context.framerate = 1 / grid.fps, grid.fps
     context.thread_count = threads
     context.gop_size = grid.gop_frames
     context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata, not in every IDR picture
-    parameters = x264_parameters(rendition, grid, preset)
-    context.options = {"preset": preset, "profile": "high", "x264-params": f"{parameters}:threads={threads}"}
+    context.options = x264_options(rendition, grid, tuning, threads)
     context.open()
     return context
 
