@@ -27,6 +27,7 @@ from encoders.loudness import gain_for
 from encoders.media import MediaInfo
 from encoders.mux import aac_init, sync_media_segment
 from encoders.plan import AudioRendition, Grid, Plan
+from encoders.recognition.sound import HEARD, heard
 from encoders.sound import Soundtrack
 
 CODEC = "mp4a.40.2"
@@ -63,6 +64,7 @@ class AudioResult:
         bitrate_bps: mean rate of the media segments.
         loudness_lufs: integrated loudness of the source's track, when it was measured.
         warnings: what was odd in the source's sound and how it was handled.
+        sound_marks: chromaprint of it (`recognition.sound.encode_words`), which the worker adds.
     """
 
     name: str
@@ -74,6 +76,7 @@ class AudioResult:
     bitrate_bps: int
     loudness_lufs: float | None = None
     warnings: tuple[str, ...] = ()
+    sound_marks: str = ""
 
     @property
     def duration_s(self) -> Fraction:
@@ -87,7 +90,7 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
     Args:
         source: local path.
         out: folder that gets `<rendition>/init.mp4` and `<rendition>/<number>.m4s`; made when absent, files of an
-            earlier attempt are written over.
+            earlier attempt are written over. `<rendition>/heard.s16` is for `recognition.sound.chromaprint`.
 
     Raises:
         Damaged: nothing of the track decodes. What was written so far stays; another attempt writes over it.
@@ -105,7 +108,8 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
     head = _first(blocks, HEARD_FIRST_S * rate)
     encoder = _Encoder(rate, settings.bitrate_bps, joint=not track.clipped_blocks)
     cutter = _Cutter(folder, boundaries(plan.grid, rate))
-    for packet_at, data in encoder.packets(itertools.chain(head, blocks)):
+    sound = heard(itertools.chain(head, blocks), rate, folder / HEARD)
+    for packet_at, data in encoder.packets(sound):
         cutter.add(packet_at, data)
     samples = encoder.samples
     media = cutter.finish(samples)

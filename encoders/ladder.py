@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from encoders.media import VideoTrack
+from encoders.recognition.known import KnownContentSettings
 
 LONGEST_SIDE = 4096
 """Longer pictures do not decode in hardware on most devices, whose H.264 decoders end at level 5.1."""
@@ -117,6 +118,7 @@ class Profile:
     video: VideoSettings = field(default_factory=VideoSettings)
     audio: AudioSettings = field(default_factory=AudioSettings)
     stills: StillSettings = field(default_factory=StillSettings)
+    known_content: KnownContentSettings = field(default_factory=KnownContentSettings)
 
     def __post_init__(self) -> None:
         sides = [rung.short_side for rung in self.rungs]

@@ -1,0 +1,169 @@
+"""All registered works in one file that workers map into memory: never changed once written, shared by a whole node.
+
+Layout: magic, length of the header, header (JSON: works and arrays), then the arrays, each at a multiple of 64 bytes:
+    pictures    rows of PICTURE of all works, one work after the other
+    coarse      first 64 bits of each registered view of every second sample, what is compared first
+    places      row in `pictures` of each sample in `coarse`
+    words       chromaprint words of all works, one work after the other
+    sorted      the same words in order, and
+    positions   where in `words` each of them stands
+Reading costs no memory but the pages that are looked at, and the kernel shares those between workers.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from encoders.recognition.fingerprint import PICTURE, VERSION, Fingerprint, FingerprintInvalid, PictureMarks, Words
+from encoders.recognition.pictures import REGISTERED_VIEWS
+
+_MAGIC = b"RMct"
+_HEAD = struct.Struct("<4sI")
+_ALIGNMENT = 64
+EVERY_SAMPLE = 2
+"""Of a work's samples each so-manieth is compared first; the ones between take part when an offset is checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One registered work.
+
+    Attributes:
+        video_id: the video it was registered from, which never matches it.
+        pictures, words: [start, end) in the catalogue's arrays.
+    """
+
+    work_id: str
+    title: str
+    video_id: str
+    pictures: tuple[int, int]
+    words: tuple[int, int]
+
+
+_WORKS = TypeAdapter(tuple[Work, ...])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Catalogue:
+    """Registered works, ready to be searched."""
+
+    works: tuple[Work, ...]
+    pictures: PictureMarks
+    coarse: npt.NDArray[np.uint64]
+    places: npt.NDArray[np.uint32]
+    words: Words
+    sorted_words: Words
+    positions: npt.NDArray[np.uint32]
+
+    def __repr__(self) -> str:
+        return f"Catalogue({len(self.works)} works, {len(self.coarse)} hashes, {len(self.words)} words)"
+
+    def work_of_picture(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Index of the work that each row of `pictures` belongs to."""
+        return _owners([work.pictures[0] for work in self.works], rows)
+
+    def work_of_word(self, places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Index of the work that each place in `words` belongs to."""
+        return _owners([work.words[0] for work in self.works], places)
+
+
+def write_catalogue(path: Path, works: Iterable[tuple[str, str, str, Fingerprint]]) -> None:
+    """Put works (id, title, video, fingerprint) into one file; all of them are in memory meanwhile."""
+    entries, pictures, words = [], [np.zeros(0, PICTURE)], [np.zeros(0, np.uint32)]
+    rows = heard = 0
+    for work_id, title, video_id, fingerprint in works:
+        end, until = rows + len(fingerprint.pictures), heard + len(fingerprint.sound)
+        entries.append(
+            Work(work_id=work_id, title=title, video_id=video_id, pictures=(rows, end), words=(heard, until))
+        )
+        pictures.append(fingerprint.pictures)
+        words.append(fingerprint.sound)
+        rows, heard = end, until
+    _write(path, entries, _arrays(np.concatenate(pictures), np.concatenate(words)))
+
+
+def open_catalogue(path: Path) -> Catalogue:
+    """Map a catalogue into memory.
+
+    Raises:
+        FingerprintInvalid: it is of another version of the farm.
+    """
+    with path.open("rb") as file:
+        magic, length = _HEAD.unpack(file.read(_HEAD.size).ljust(_HEAD.size, b"\0"))
+        header = json.loads(file.read(length)) if magic == _MAGIC else {}
+    if header.get("version") != VERSION:
+        raise FingerprintInvalid("the catalogue of works is of another version of the farm: register them again")
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, dtype in _DTYPES.items():
+        offset, count = header["arrays"][name]
+        arrays[name] = np.memmap(path, dtype, "r", offset, (count,)) if count else np.zeros(0, dtype)
+    return Catalogue(
+        works=_WORKS.validate_python(header["works"]),
+        pictures=arrays["pictures"],
+        coarse=arrays["coarse"],
+        places=arrays["places"],
+        words=arrays["words"],
+        sorted_words=arrays["sorted"],
+        positions=arrays["positions"],
+    )
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "pictures": PICTURE,
+    "coarse": np.dtype("<u8"),
+    "places": np.dtype("<u4"),
+    "words": np.dtype("<u4"),
+    "sorted": np.dtype("<u4"),
+    "positions": np.dtype("<u4"),
+}
+
+
+def _arrays(pictures: PictureMarks, words: Words) -> dict[str, npt.NDArray[Any]]:
+    places = np.flatnonzero(pictures["sample"] % EVERY_SAMPLE == 0).astype("<u4")
+    views = pictures["hashes"][places][:, list(REGISTERED_VIEWS), :8]
+    order = np.argsort(words, kind="stable").astype("<u4")
+    return {
+        "pictures": pictures,
+        "coarse": np.ascontiguousarray(views).view("<u8").ravel(),
+        "places": places,
+        "words": words,
+        "sorted": words[order],
+        "positions": order,
+    }
+
+
+def _write(path: Path, works: list[Work], arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def header(offsets: dict[str, tuple[int, int]]) -> bytes:
+        described = {"version": VERSION, "works": _WORKS.dump_python(tuple(works), mode="json"), "arrays": offsets}
+        return json.dumps(described).encode()
+
+    # Offsets are part of the header, whose length they depend on: room is left for the longest.
+    room = len(header(dict.fromkeys(arrays, (1 << 60, 1 << 60))))
+    at, offsets = _aligned(_HEAD.size + room), {}
+    for name, array in arrays.items():
+        offsets[name] = (at, len(array))
+        at = _aligned(at + array.nbytes)
+    with path.open("wb") as file:
+        file.write(_HEAD.pack(_MAGIC, room))
+        file.write(header(offsets).ljust(room))
+        for name, array in arrays.items():
+            file.seek(offsets[name][0])
+            file.write(array.astype(_DTYPES[name], copy=False).tobytes())
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+
+
+def _owners(starts: list[int], places: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    # A work without rows shares its start with the next, which is the last of that start and owns the rows.
+    return np.asarray(np.searchsorted(np.array(starts), places, side="right") - 1, np.int64)

@@ -1,0 +1,73 @@
+"""Which registered works a video holds: both fingerprints against the catalogue, spans of each work put together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from encoders.recognition.catalogue import Catalogue
+from encoders.recognition.fingerprint import Fingerprint
+from encoders.recognition.known import KnownContent, KnownContentAction, KnownContentSettings, Match, MatchKind, Span
+from encoders.recognition.match_pictures import WorkSpan, find_pictures
+from encoders.recognition.match_sounds import find_sounds
+
+SOUND_FACTOR = 2.0
+"""How many times longer than of picture a span of sound must be: a jingle is shorter."""
+
+
+def recognise(
+    fingerprint: Fingerprint, catalogue: Catalogue, settings: KnownContentSettings, video_id: str
+) -> KnownContent:
+    """Compare a video with all registered works but those that were registered from it.
+
+    Args:
+        video_id: of the video itself.
+    """
+    own = {index for index, work in enumerate(catalogue.works) if work.video_id == video_id}
+    if settings.action is KnownContentAction.OFF:
+        return KnownContent(works=0, matches=())
+    share, min_s = settings.picture_share, settings.min_s
+    pictures = find_pictures(fingerprint.pictures, catalogue, share, min_s, own)
+    sounds: list[WorkSpan] = []
+    if settings.sound_error is not None:
+        sounds = find_sounds(fingerprint.sound, catalogue, settings.sound_error, min_s * SOUND_FACTOR, own)
+    matches = [*_matches(catalogue, MatchKind.PICTURE, pictures), *_matches(catalogue, MatchKind.SOUND, sounds)]
+    matches.sort(key=lambda match: (-match.matched_s, match.work_id, match.kind))
+    return KnownContent(works=len(catalogue.works) - len(own), matches=tuple(matches))
+
+
+def _matches(catalogue: Catalogue, kind: MatchKind, found: Iterable[WorkSpan]) -> list[Match]:
+    spans: defaultdict[int, list[Span]] = defaultdict(list)
+    for each in found:
+        spans[each.work].append(each.span)
+    return [
+        Match(
+            work_id=catalogue.works[work].work_id,
+            title=catalogue.works[work].title,
+            kind=kind,
+            spans=joined(spans[work]),
+        )
+        for work in sorted(spans)
+    ]
+
+
+def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Spans by their start, those that overlap or touch put together; scores are averaged by length."""
+    out: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start_s, span.end_s)):
+        if out and span.start_s <= out[-1].end_s:
+            out[-1] = _together(out[-1], span)
+        else:
+            out.append(span)
+    return tuple(out)
+
+
+def _together(one: Span, other: Span) -> Span:
+    lengths = one.end_s - one.start_s, other.end_s - other.start_s
+    return Span(
+        start_s=one.start_s,
+        end_s=max(one.end_s, other.end_s),
+        work_start_s=min(one.work_start_s, other.work_start_s),
+        work_end_s=max(one.work_end_s, other.work_end_s),
+        score=round((one.score * lengths[0] + other.score * lengths[1]) / sum(lengths), 3),
+    )
