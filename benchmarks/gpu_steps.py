@@ -24,7 +24,7 @@ import av.error
 import numpy as np
 
 from cluster.devices import Nvml, NvmlUnavailable
-from encoders.backends import probe_child, probe_clip
+from encoders.backends import probe_clip, probe_decode, probe_encode
 from encoders.backends.cuda import CudaDevice
 from encoders.backends.nvdec import NvDecoder
 from encoders.backends.nvlane import load_library
@@ -119,7 +119,7 @@ def _compare(library: Any, device: CudaDevice, clip: probe_clip.Clip) -> Result:
     digests, times, buffers, shape = [], [], set(), ""
     for packet in [*clip.packets, None]:
         for pts, picture in decoder.decode(packet) if packet is not None else decoder.flush():
-            digests.append(probe_clip.surface_digest(*probe_child.fetch(device, picture)))
+            digests.append(probe_clip.surface_digest(*probe_decode.fetch(device, picture)))
             times.append(pts)
             buffers.add(picture.luma)
             shape = (
@@ -165,7 +165,7 @@ def scaling() -> Result:
     moved = SOURCE[0] * SOURCE[1] * 1.5 + 2 * sum(w * h * 1.5 for w, h in RUNGS[1:]) + RUNGS[0][0] * RUNGS[0][1] * 1.5
     copied_bps = _copy_rate(device)
     return {
-        "psnr_db": round(probe_child.prove_scaling(device), 1),
+        "psnr_db": round(probe_decode.prove_scaling(device), 1),
         "ms_a_picture": round(each_s * 1000, 4),
         "bytes_moved": int(moved),
         "device_copy_bytes_per_s": round(copied_bps),
@@ -239,9 +239,9 @@ def encoding() -> Result:
     """Frames a second of 1080p by one session of each speed, and by several of the fast one."""
     library, device = load_library(), CudaDevice()
     layout = plan_slot([SOURCE])
-    slots = [probe_child.upload_picture(device, layout, number) for number in range(8)]
+    slots = [probe_encode.upload_picture(device, layout, number) for number in range(8)]
     b_frames = int(library.GetEncoderCaps(0, "h264").get("num_max_bframes", 0))
-    spec = probe_child.encoder_spec(b_frames, SOURCE)
+    spec = probe_encode.encoder_spec(b_frames, SOURCE)
     found: Result = {}
     for speed in Speed:
         found[speed] = _encode_rate(library, device, [replace(spec, speed=speed)], slots, layout.surfaces[0])
@@ -273,14 +273,14 @@ def leaks() -> Result:
     library, device = load_library(), CudaDevice()
     clip = probe_clip.make_clip("h264/8/420", 640, 360, 12)
     assert clip is not None
-    found: Result = {"decoders": _lost(device, lambda: probe_child.device_digests(library, device, clip))}
+    found: Result = {"decoders": _lost(device, lambda: probe_decode.device_digests(library, device, clip))}
     try:
-        open_session(library, device, probe_child.encoder_spec(0), time.sleep)
+        open_session(library, device, probe_encode.encoder_spec(0), time.sleep)
     except FarmError as error:
         found["encoders"] = error.detail
     else:
         found["encoders"] = _lost(
-            device, lambda: open_session(library, device, probe_child.encoder_spec(0), time.sleep)
+            device, lambda: open_session(library, device, probe_encode.encoder_spec(0), time.sleep)
         )
     return found
 
@@ -315,7 +315,7 @@ def damage() -> Result:
         found["pictures"] = f"{count} of {len(clip.packets)}"
     except FarmError as error:
         found["raised"] = f"{error.code}: {error.detail}"
-    found["works_afterwards"] = probe_child.device_digests(library, device, clip) == clip.digests
+    found["works_afterwards"] = probe_decode.device_digests(library, device, clip) == clip.digests
     return found
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from encoders.backends.probe_child import MARK
+from encoders.backends.probe_report import MARK
 from encoders.backends.proof import PROBE_VERSION, DeviceProof, GpuProbe
 
 TIMEOUT_S = 120.0

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from fakes.gpu import PROOF
@@ -132,6 +136,39 @@ def test_the_manifest_s_groups_use_known_fields_and_have_limits(manifest: dict[s
         assert group["rayStartParams"]["disable-usage-stats"] == "true"
 
 
+def refuse_unknown_fields(schema: Any) -> None:
+    """In place: what Kubernetes' own dialect adds becomes JSON Schema, and fields that the schema lacks are errors."""
+    if isinstance(schema, list):
+        for each in schema:
+            refuse_unknown_fields(each)
+    elif isinstance(schema, dict):
+        if schema.get("x-kubernetes-int-or-string"):
+            schema.pop("anyOf", None)
+            schema.pop("pattern", None)
+            schema["type"] = ["integer", "string"]
+        closed = "properties" in schema and "additionalProperties" not in schema
+        if schema.get("type") == "object" and closed and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema["additionalProperties"] = False
+        for each in schema.values():
+            refuse_unknown_fields(each)
+
+
+@pytest.mark.skipif(
+    "REELMILL_KUBERAY_CRD" not in os.environ,
+    reason="REELMILL_KUBERAY_CRD names no file: KubeRay's ray.io_rayclusters.yaml (a megabyte, not kept here)",
+)
+def test_kuberay_s_own_schema_accepts_the_manifest(manifest: dict[str, Any]) -> None:
+    definition = yaml.safe_load(Path(os.environ["REELMILL_KUBERAY_CRD"]).read_text())
+    (version,) = [each for each in definition["spec"]["versions"] if each["name"] == "v1"]
+    schema = version["schema"]["openAPIV3Schema"]
+    refuse_unknown_fields(schema)
+    schema["properties"]["metadata"] = {"type": "object"}
+    checker = jsonschema.Draft202012Validator(schema)
+    assert [error.message for error in checker.iter_errors(manifest)] == []
+    manifest["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["imagge"] = "typo"
+    assert [error.message for error in checker.iter_errors(manifest)], "the check can fail"
+
+
 def test_the_manifest_s_gpu_containers_see_the_video_libraries(manifest: dict[str, Any]) -> None:
     groups = [group for group in manifest["spec"]["workerGroupSpecs"] if group["groupName"].startswith("gpu")]
 
@@ -148,3 +185,33 @@ def test_ray_s_version_is_the_one_that_is_installed(manifest: dict[str, Any]) ->
     import ray
 
     assert manifest["spec"]["rayVersion"] == ray.__version__
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """Instructions of deploy/Dockerfile: (name, rest), continued lines joined."""
+    text = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
+def test_the_image_is_built_of_what_the_checkout_holds() -> None:
+    steps = dockerfile()
+    assert steps[0] == ("FROM", "python:3.11-slim")
+    assert {name for name, _ in steps} <= {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "ENV", "CMD"}
+    copied = {source for name, rest in steps if name == "COPY" for source in rest.split()[:-1]}
+    assert all((ROOT / source).exists() for source in copied)
+    packages = {each.split(".")[0] for each in project()["tool"]["setuptools"]["packages"]}
+    assert packages <= copied, "every package of the project is in the image"
+
+
+def test_the_image_shows_the_video_libraries_and_pins_what_the_extras_pin() -> None:
+    text = " ".join(rest for _, rest in dockerfile())
+    assert f"NVIDIA_DRIVER_CAPABILITIES={CAPABILITIES}" in text
+    for extra in ("gpu-cu12", "gpu-cu13"):
+        (branch,) = re.findall(rf'"\$GPU" = {extra} \]; then pip install --no-cache-dir (.*?); fi', text)
+        wanted = [each.replace("'", "") for each in branch.split()]
+        assert wanted == project()["project"]["optional-dependencies"][extra]
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fakes.gpu import PROOF
 
 from encoders.backends.probe import assemble
-from encoders.backends.probe_child import MARK
+from encoders.backends.probe_report import MARK
 from encoders.backends.proof import GpuProbe, hybrid_capability, nvenc_capability
 
 DEVICE = PROOF.devices[0]
