@@ -4,6 +4,8 @@
     assets/<video>/<asset key>/<rendition>/…        what players load; never changed once written
     work/<video>/<asset key>/<task>.json            the record of one finished task: written last, so that a record
                                                     means that everything it names is in place
+    fingerprints/<video>                            what a video is recognised by; as long as the video
+    works/<version>/…                               registered works: fingerprints, the catalogue of all, its pointer
 
 The asset key is a digest of the source, the ladder, the grid and the encoder (encoders.plan), so a media segment's key
 is its content key: a retry, a resumed job or a twin finds what is finished instead of making it again.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from encoders.asset import CONTENT_TYPES
 from encoders.plan import Plan
+from encoders.recognition.fingerprint import VERSION
 
 
 def source_key(video_id: str) -> str:
@@ -58,6 +61,26 @@ def segment_record(video_id: str, plan: Plan, index: int) -> str:
 def audio_record(video_id: str, plan: Plan, rendition: str) -> str:
     """Key of the record of a finished sound rendition."""
     return f"{record_prefix(video_id, plan)}{rendition}.json"
+
+
+def fingerprint_key(video_id: str) -> str:
+    """Key of what a video is recognised by."""
+    return f"fingerprints/{video_id}"
+
+
+def work_key(work_id: str) -> str:
+    """Key of a registered work's fingerprint, which outlives the video's."""
+    return f"{WORKS}fingerprints/{work_id}"
+
+
+def catalogue_key(digest: str) -> str:
+    """Key of the catalogue of all works; named after what is in it, never changed."""
+    return f"{WORKS}catalogues/{digest}"
+
+
+WORKS = f"works/v{VERSION}/"
+CATALOGUE_POINTER = f"{WORKS}current.json"
+"""Key of the object that names the catalogue which counts."""
 
 
 def content_type(path: str) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster import layout
 from cluster.breakdown import inspect_task
 from cluster.errors import FencedOut
-from cluster.metadata import jobs, videos
+from cluster.metadata import events, jobs, videos
 from cluster.metadata.clock import lease_now
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
@@ -29,6 +29,7 @@ from cluster.tasks import Done
 from encoders.errors import Failure, Fault
 from encoders.media import MediaInfo
 from encoders.plan import Plan
+from encoders.recognition.known import KnownContent
 from encoders.trim import Trim
 from scheduler import instructions
 from scheduler.jobs import JobState, TaskSpec, TaskState
@@ -40,6 +41,7 @@ INFO = TypeAdapter(MediaInfo)
 FAILURE = TypeAdapter(Failure)
 SPEC = TypeAdapter(TaskSpec)
 TRIM = TypeAdapter(Trim)
+KNOWN = TypeAdapter(KnownContent | None)
 
 TRIGGERS = {
     "too_long": VideoTrigger.TOO_LONG,
@@ -260,8 +262,15 @@ def finish(claimed: ClaimedJob, end: instructions.FinishJob, done: Done | None) 
         if end.state is JobState.COMPLETED and claimed.plan is not None and done is not None:
             prefix = layout.asset_prefix(claimed.video_id, claimed.plan)
             settled = VideoTrigger.FINISHED
-            if await videos.settle_video(session, claimed.video_id, settled, now, asset_prefix=prefix) is not None:
+            known = KNOWN.dump_python(done.known_content, mode="json")
+            video = await videos.settle_video(
+                session, claimed.video_id, settled, now, asset_prefix=prefix, known_content=known
+            )
+            if video is not None:
                 await videos.add_assets(session, claimed.video_id, claimed.job_id, _rows(done))
+                if done.known_content is not None and done.known_content.matches:
+                    body = {"video_id": video.id, **known}
+                    events.append(session, now, "video.known_content", video.user_id, video_id=video.id, body=body)
             return
         code, detail, trigger = _verdict(end)
         await videos.settle_video(session, claimed.video_id, trigger, now, status_code=code, status_detail=detail)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from encoders.errors import Failure
 from encoders.media import MediaInfo
 from encoders.plan import Plan
+from encoders.recognition.known import KnownContent
 from encoders.trim import Trim
 from scheduler.jobs import TaskKind
 
@@ -70,6 +71,7 @@ class Done:
         reused: whether an earlier attempt had finished the work already, so nothing was encoded now.
         info, plan: of an inspected source.
         assets: of a packaged asset.
+        known_content: registered works that a packaged asset holds; None when nobody looked.
         warnings: what was odd, for people.
     """
 
@@ -81,6 +83,7 @@ class Done:
     assets: tuple[AssetFile, ...] = ()
     warnings: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
+    known_content: KnownContent | None = None
 
 
 Outcome = Done | Failure

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from pydantic import TypeAdapter
 from cluster import layout
 from cluster.errors import ObjectMissing
 from cluster.gpu_lane import GpuLane
+from cluster.recognition import Marks, look_for_works, with_sound_marks
 from cluster.staging import StagedSource, Staging
 from cluster.storage.base import LocalPaths, ObjectStore
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest
@@ -39,6 +41,7 @@ from encoders.errors import Failure, FarmError, Fault, VerificationFailed
 from encoders.limits import check_damage, check_limits
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
+from encoders.recognition.sound import HEARD, HEARD_BYTES_S
 from encoders.segment import SegmentResult
 from encoders.subtitles import TextResult
 from encoders.trim import trim_source
@@ -227,7 +230,8 @@ class Worker:
             return Done(engine_s=0.0, wall_s=0.0, reused=True, warnings=found.warnings)
         begin = time.monotonic()
         with self.staging.lease(self.store, request.source_key) as source:
-            budget = int(float(plan.duration_s) + 60) * plan.audio_settings.bitrate_bps // 8 * OUTPUT_SLACK
+            rate_bytes = plan.audio_settings.bitrate_bps // 8 * OUTPUT_SLACK + HEARD_BYTES_S
+            budget = int(float(plan.duration_s) + 60) * rate_bytes
             result = self._confined(
                 audio.encode_audio,
                 source.path,
@@ -240,6 +244,7 @@ class Worker:
                 source=source,
                 writable=[out],
             )
+        result = with_sound_marks(result, out / rendition.name / HEARD)
         self._put(layout.init_key(request.video_id, plan, rendition.name), out / rendition.name / "init.mp4")
         for piece in result.media:
             key = layout.media_key(request.video_id, plan, rendition.name, piece.number)
@@ -275,6 +280,16 @@ class Worker:
             concealed = sum(each.concealed_frames for each in segments)
             check_damage(concealed, plan.grid.frames, load_profile(request.profile))
         sounds = [self._sound(request, plan, each, stop, out) for each in plan.audio]
+        default = next(
+            (each.sound_marks for each, wanted in zip(sounds, plan.audio, strict=True) if wanted.default), ""
+        )
+        known = look_for_works(
+            Marks(video, [each.picture_marks for each in segments], default),
+            load_profile(request.profile).known_content,
+            self.store,
+            self.staging,
+            partial(self._confined, stop=stop, limits=self._limits(request)),
+        )
         texts = self._texts(request, plan, stop)
         media, made = out / "media", out / "asset"
         made.mkdir()
@@ -289,6 +304,7 @@ class Worker:
             media,
             made,
             texts,
+            known,
             stop=stop,
             limits=self._limits(request, output_bytes=_tree_bytes(media) * 2 + 500_000_000),
             readable=[media],
@@ -313,6 +329,7 @@ class Worker:
             assets=files,
             warnings=manifest.warnings,
             timings_s={"stage": staged_s, "package": packaged_s, "store": stored_s},
+            known_content=known,
         )
 
     def _texts(self, request: TaskRequest, plan: Plan, stop: threading.Event) -> tuple[TextResult, ...]:

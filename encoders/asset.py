@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from encoders.recognition.known import KnownContent
+
 CONTENT_TYPES = {
     ".m3u8": "application/vnd.apple.mpegurl",
     ".mpd": "application/dash+xml",
@@ -105,6 +107,7 @@ class AssetReport:
         measures: of the whole asset: brightness of the source's pictures (luma codes, 16 black to 235 white), how far
             the worst picture that was decoded again is from the source's (codes), processor seconds of encoding,
             loudness of the source's sound (LUFS).
+        known_content: registered works that it shows or plays; absent when nobody looked.
     """
 
     version: int
@@ -118,3 +121,4 @@ class AssetReport:
     files: tuple[AssetFile, ...]
     measures: dict[str, float]
     warnings: tuple[str, ...]
+    known_content: KnownContent | None = None

@@ -38,6 +38,7 @@ from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
 from encoders.plan import Plan, TextRendition
 from encoders.progressive import write_progressive
+from encoders.recognition.known import KnownContent
 from encoders.segment import SegmentResult
 from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
@@ -57,6 +58,7 @@ def package_asset(
     media: Path,
     out: Path,
     texts: Sequence[TextResult] = (),
+    known: KnownContent | None = None,
 ) -> AssetManifest:
     """Make an asset of finished renditions.
 
@@ -66,21 +68,31 @@ def package_asset(
         media: folder with a folder for each rendition (init.mp4, 00001.m4s and on); only read.
         out: folder that gets everything else; made when absent, files of an earlier attempt are written over.
         texts: results of the text renditions; those without a cue are left out.
+        known: registered works that were found, for the report.
 
     Raises:
         VerificationFailed: media segments are missing or not what the farm writes. `out` may hold files of the attempt.
     """
-    return _Packager(plan, info, media, out, texts).run(segments, audio)
+    return _Packager(plan, info, media, out, texts, known).run(segments, audio)
 
 
 class _Packager:
     """One run of packaging; collects the files it writes."""
 
-    def __init__(self, plan: Plan, info: MediaInfo, media: Path, out: Path, texts: Sequence[TextResult]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        info: MediaInfo,
+        media: Path,
+        out: Path,
+        texts: Sequence[TextResult],
+        known: KnownContent | None,
+    ) -> None:
         self._plan = plan
         self._info = info
         self._media = media
         self._out = out
+        self._known = known
         self._files: list[AssetFile] = []
         self._captions: list[Caption] = []
         self._pictures = [read_track(media / each.name, each.name) for each in plan.renditions]
@@ -214,6 +226,7 @@ class _Packager:
             files=tuple(self._files),
             measures=measures,
             warnings=warnings,
+            known_content=self._known,
         )
         path = self._path(ASSET_JSON)
         path.write_bytes(TypeAdapter(AssetReport).dump_json(report, indent=1, exclude_none=True))

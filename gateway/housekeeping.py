@@ -12,11 +12,13 @@ from functools import partial
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster import layout
 from cluster.errors import IllegalTransition
 from cluster.metadata import events, idempotency, retention, uploads, videos
 from cluster.metadata.lifecycle import UploadTrigger
 from cluster.metadata.schema import Upload, Video
 from cluster.storage.local import LocalStore
+from cluster.works import sync_catalogue
 from gateway.ports import Ports
 
 log = structlog.get_logger()
@@ -41,6 +43,7 @@ async def clean_up(ports: Ports) -> None:
     await drop_sources(ports, now)
     await drop_deleted(ports, now)
     await forget(ports, now)
+    await sync_catalogue(ports.database, ports.store)
 
 
 async def expire_uploads(ports: Ports, now: float) -> None:
@@ -106,6 +109,7 @@ def remove_bytes(ports: Ports, video: Video) -> None:
     """Remove all that storage holds of a video. Blocks; can be repeated."""
     for folder in ("sources", "assets", "work"):
         ports.store.delete_prefix(f"{folder}/{video.id}/")
+    ports.store.delete(layout.fingerprint_key(video.id))
 
 
 async def _expire(session: AsyncSession, upload: Upload, now: float) -> None:

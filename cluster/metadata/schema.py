@@ -75,6 +75,8 @@ class Video(Base):
     source_sha256: Mapped[str | None] = mapped_column(String(64))
     asset_prefix: Mapped[str | None] = mapped_column(String(1000))
     """Keys of the assets start with this; set when READY."""
+    known_content: Mapped[dict[str, Any] | None]
+    """Registered works found in it (`encoders.recognition.known.KnownContent`); None: nobody has looked."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
     published_at: Mapped[float | None]
@@ -200,6 +202,25 @@ class Asset(Base):
     width: Mapped[int | None]
     height: Mapped[int | None]
     bandwidth_bps: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Work(Base):
+    """A registered work, which videos are compared with; its fingerprint is in the store."""
+
+    __tablename__ = "works"
+    __table_args__ = (UniqueConstraint("video_id"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    title: Mapped[str] = mapped_column(String(500))
+    video_id: Mapped[str] = mapped_column(String(32))
+    """It was registered from this video, which may have been deleted since."""
+    duration_ms: Mapped[int | None] = mapped_column(BigInteger)
+    pictures: Mapped[int]
+    """Sampled pictures in its fingerprint."""
+    words: Mapped[int]
+    """Words of sound in its fingerprint."""
+    created_by: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[float]
 
 
 class Event(Base):

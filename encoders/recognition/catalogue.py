@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
-from encoders.recognition.fingerprint import PICTURE, VERSION, Fingerprint, FingerprintInvalid, PictureMarks, Words
+from encoders.errors import FarmError, Fault
+from encoders.recognition.fingerprint import PICTURE, VERSION, Fingerprint, PictureMarks, Words
 from encoders.recognition.pictures import REGISTERED_VIEWS
 
 _MAGIC = b"RMct"
@@ -31,6 +32,13 @@ _HEAD = struct.Struct("<4sI")
 _ALIGNMENT = 64
 EVERY_SAMPLE = 2
 """Of a work's samples each so-manieth is compared first; the ones between take part when an offset is checked."""
+
+
+class CatalogueInvalid(FarmError):
+    """The catalogue of registered works cannot be read; nothing was compared."""
+
+    code = "catalogue_invalid"
+    fault = Fault.INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +103,13 @@ def open_catalogue(path: Path) -> Catalogue:
     """Map a catalogue into memory.
 
     Raises:
-        FingerprintInvalid: it is of another version of the farm.
+        CatalogueInvalid: it is no catalogue of this version of the farm.
     """
     with path.open("rb") as file:
         magic, length = _HEAD.unpack(file.read(_HEAD.size).ljust(_HEAD.size, b"\0"))
         header = json.loads(file.read(length)) if magic == _MAGIC else {}
     if header.get("version") != VERSION:
-        raise FingerprintInvalid("the catalogue of works is of another version of the farm: register them again")
+        raise CatalogueInvalid("the catalogue of works cannot be read by this version of the farm")
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         offset, count = header["arrays"][name]

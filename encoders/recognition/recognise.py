@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
-from encoders.recognition.catalogue import Catalogue
+from encoders.recognition.catalogue import Catalogue, open_catalogue
 from encoders.recognition.fingerprint import Fingerprint
 from encoders.recognition.known import KnownContent, KnownContentAction, KnownContentSettings, Match, MatchKind, Span
 from encoders.recognition.match_pictures import WorkSpan, find_pictures
@@ -71,3 +72,13 @@ def _together(one: Span, other: Span) -> Span:
         work_end_s=max(one.work_end_s, other.work_end_s),
         score=round((one.score * lengths[0] + other.score * lengths[1]) / sum(lengths), 3),
     )
+
+
+def recognise_in(data: bytes, catalogue: Path, settings: KnownContentSettings, video_id: str) -> KnownContent:
+    """As `recognise`, of a stored fingerprint and a file: what a worker has done in a child that it can end.
+
+    Raises:
+        FingerprintInvalid: the bytes are of another version of the farm.
+        CatalogueInvalid: the file is.
+    """
+    return recognise(Fingerprint.from_bytes(data), open_catalogue(catalogue), settings, video_id)

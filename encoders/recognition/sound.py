@@ -28,6 +28,8 @@ STEP_SAMPLES = 4096 // 3
 WORDS_PER_S = Fraction(SAMPLE_RATE, STEP_SAMPLES)
 HEARD = "heard.s16"
 """File that the child leaves in the rendition's folder."""
+HEARD_BYTES_S = SAMPLE_RATE * 2
+"""Bytes a second of it."""
 TIMEOUT_S = 60.0
 SAMPLES_EACH_S = 200_000
 """Least speed of chromaprint that is waited for, samples a second: a hundredth of what it takes."""

@@ -15,10 +15,10 @@ from encoders.recognition.listener import SAMPLES_PER_S, PictureListener, sample
 RATES = [Fraction(30000, 1001), Fraction(25), Fraction(60000, 1001), Fraction(1), Fraction(3, 2), Fraction(7, 3)]
 
 
-@settings(max_examples=25, deadline=None)
-@given(fps=st.sampled_from(RATES), cuts=st.sets(st.integers(1, 89), max_size=6))
+@settings(max_examples=8, deadline=None)
+@given(fps=st.sampled_from(RATES), cuts=st.sets(st.integers(1, 59), max_size=6))
 def test_that_cuts_change_nothing(fps: Fraction, cuts: set[int]) -> None:
-    frames = [picture(number // 9, moved=number % 9, height=36, width=64) for number in range(90)]
+    frames = [picture(number // 9, moved=number % 9, height=36, width=64) for number in range(60)]
 
     def heard(edges: list[int]) -> bytes:
         marks = []
@@ -29,9 +29,10 @@ def test_that_cuts_change_nothing(fps: Fraction, cuts: set[int]) -> None:
             marks.append(listener.marks())
         return fingerprint_of(marks, "").to_bytes()
 
-    assert heard([0, *sorted(cuts), 90]) == heard([0, 90])
+    assert heard([0, *sorted(cuts), 60]) == heard([0, 60])
 
 
+@settings(max_examples=30)
 @given(fps=st.fractions(Fraction(1, 2), 120))
 def test_that_samples_are_the_first_frames_at_or_after_their_time(fps: Fraction) -> None:
     seen = {number: sample for number in range(200) if (sample := sample_at(number, fps)) is not None}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pretend_films import film, fingerprint, marks, picture, spoilt, words
 
-from encoders.recognition.catalogue import Catalogue, open_catalogue, write_catalogue
-from encoders.recognition.fingerprint import PICTURE, Fingerprint, FingerprintInvalid
+from encoders.recognition.catalogue import Catalogue, CatalogueInvalid, open_catalogue, write_catalogue
+from encoders.recognition.fingerprint import PICTURE, Fingerprint
 from encoders.recognition.known import KnownContentAction, KnownContentSettings, MatchKind
 from encoders.recognition.recognise import recognise
 
@@ -108,5 +108,5 @@ def test_that_an_empty_catalogue_and_an_empty_video_are_no_trouble(tmp_path: Pat
 
 def test_that_another_file_is_no_catalogue(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"RIFF....WAVE")
-    with pytest.raises(FingerprintInvalid):
+    with pytest.raises(CatalogueInvalid):
         open_catalogue(tmp_path / "c")
