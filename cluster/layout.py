@@ -2,6 +2,7 @@
 
     sources/<video>/source                          the upload; kept until its retention ends
     assets/<video>/<asset key>/<rendition>/…        what players load; never changed once written
+    work/<video>/copy-<digest>.nut                  what is read in place of a source whose times or index are broken
     work/<video>/<asset key>/<task>.json            the record of one finished task: written last, so that a record
                                                     means that everything it names is in place
     fingerprints/<video>                            what a video is recognised by; as long as the video
@@ -14,6 +15,7 @@ is its content key: a retry, a resumed job or a twin finds what is finished inst
 from __future__ import annotations
 
 from encoders.asset import CONTENT_TYPES
+from encoders.media import Copy, MediaInfo
 from encoders.plan import Plan
 from encoders.recognition.fingerprint import VERSION
 
@@ -81,6 +83,26 @@ def catalogue_key(digest: str) -> str:
 WORKS = f"works/v{VERSION}/"
 CATALOGUE_POINTER = f"{WORKS}current.json"
 """Key of the object that names the catalogue which counts."""
+
+
+def copy_key(video_id: str, sha256: str) -> str:
+    """Key of the copy from which a source is read that cannot be read in pieces itself."""
+    return f"{record_root(video_id)}copy-{sha256[:20]}.nut"
+
+
+def copy_record(video_id: str, sha256: str) -> str:
+    """Key of the record that the copy is whole, which says what it holds."""
+    return f"{record_root(video_id)}copy-{sha256[:20]}.json"
+
+
+def picture_key(video_id: str, source_key: str, info: MediaInfo) -> str:
+    """Key of what the picture is read from: the source, or its copy."""
+    return source_key if info.copy is Copy.NONE else copy_key(video_id, info.sha256)
+
+
+def sound_key(video_id: str, source_key: str, info: MediaInfo) -> str:
+    """Key of what the sound is read from: the copy only when it has another clock."""
+    return copy_key(video_id, info.sha256) if info.copy is Copy.CLOCK else source_key
 
 
 def content_type(path: str) -> str:

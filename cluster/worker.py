@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 from cluster import layout
 from cluster.errors import ObjectMissing
 from cluster.gpu_lane import GpuLane
+from cluster.mending import mended_source
 from cluster.recognition import Marks, look_for_works, with_sound_marks
 from cluster.staging import StagedSource, Staging
 from cluster.storage.base import LocalPaths, ObjectStore
@@ -39,6 +40,7 @@ from encoders.backends.base import BackendName
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault, VerificationFailed
 from encoders.limits import check_damage, check_limits
+from encoders.media import Copy, MediaInfo
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
 from encoders.recognition.sound import HEARD, HEARD_BYTES_S
@@ -130,7 +132,7 @@ class Worker:
         try:
             match request.kind:
                 case TaskKind.INSPECT:
-                    done = self._inspect(request, stop)
+                    done = self._inspect(request, stop, out)
                 case TaskKind.AUDIO:
                     done = self._audio(request, stop, out)
                 case TaskKind.SEGMENT:
@@ -168,7 +170,7 @@ class Worker:
 
     # -- the four kinds of task
 
-    def _inspect(self, request: TaskRequest, stop: threading.Event) -> Done:
+    def _inspect(self, request: TaskRequest, stop: threading.Event, out: Path) -> Done:
         profile = load_profile(request.profile)
         begin = time.monotonic()
         with self.staging.lease(self.store, request.source_key) as source:
@@ -177,6 +179,10 @@ class Worker:
             info = self._confined(
                 probe.probe_source, source.path, source.sha256, stop=stop, limits=limits, source=source
             )
+            if info.copy is not Copy.NONE:
+                more = self._limits(request, output_bytes=2 * source.size_bytes + 50_000_000)
+                copying = partial(self._confined, stop=stop, limits=more, source=source, writable=[out])
+                info = mended_source(self.store, request.video_id, source, info, out, copying)
             if request.trim is not None:
                 info = trim_source(info, request.trim)
             check_limits(info, profile)
@@ -196,7 +202,7 @@ class Worker:
         if (found := self._record(record, SegmentResult)) is not None:
             return Done(engine_s=0.0, wall_s=0.0, reused=True, warnings=found.warnings)
         begin = time.monotonic()
-        with self.staging.lease(self.store, request.source_key) as source:
+        with self.staging.lease(self.store, layout.picture_key(request.video_id, request.source_key, info)) as source:
             staged_s = time.monotonic() - begin
             limits = self._limits(request, output_bytes=_output_budget(plan, part))
             work = (source.path, info, plan, part, out, BackendName(request.backend), request.threads)
@@ -229,7 +235,7 @@ class Worker:
         if (found := self._record(record, AudioResult)) is not None:
             return Done(engine_s=0.0, wall_s=0.0, reused=True, warnings=found.warnings)
         begin = time.monotonic()
-        with self.staging.lease(self.store, request.source_key) as source:
+        with self.staging.lease(self.store, layout.sound_key(request.video_id, request.source_key, info)) as source:
             rate_bytes = plan.audio_settings.bitrate_bps // 8 * OUTPUT_SLACK + HEARD_BYTES_S
             budget = int(float(plan.duration_s) + 60) * rate_bytes
             result = self._confined(
@@ -459,7 +465,7 @@ class Worker:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def _planned(request: TaskRequest) -> tuple[Plan, Any]:
+def _planned(request: TaskRequest) -> tuple[Plan, MediaInfo]:
     if request.plan is None or request.info is None:
         raise ValueError(f"{request.task_id}: a {request.kind} task needs the plan")
     return request.plan, request.info

@@ -23,6 +23,18 @@ class ColourRange(StrEnum):
     FULL = "full"
 
 
+class Copy(StrEnum):
+    """What must be put right before a source can be read in pieces, by copying its packets once (`remux.py`)."""
+
+    NONE = "none"
+    INDEX = "index"
+    """Nothing but seeking: the picture is copied."""
+    ORDER = "order"
+    """Times contradict the order of the frames: the picture is copied, with times in that order."""
+    CLOCK = "clock"
+    """The clock jumps back: picture and sound are copied, joined on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Colour:
     """Colour tags of a track, as far as the source says them; H.273 codes."""
@@ -164,6 +176,8 @@ class MediaInfo:
         sha256: hex digest of the whole file: the source's identity in every content key.
         video: None for audio-only sources.
         warnings: sentences about what was odd and how it was read; they reach `asset.json`.
+        copy: `NONE`, or what the copy has put right from which the picture is read, with CLOCK the sound too; its
+            tracks' `stream` and times are the copy's. Of a source just probed: what a copy should put right.
     """
 
     container: str
@@ -174,6 +188,7 @@ class MediaInfo:
     subtitles: tuple[SubtitleTrack, ...] = ()
     chapters: tuple[Chapter, ...] = ()
     warnings: tuple[str, ...] = ()
+    copy: Copy = Copy.NONE
 
     def __post_init__(self) -> None:
         if self.video is None and not self.audio:

@@ -7,6 +7,7 @@ only where packet times contradict the frames.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from av.video.stream import VideoStream
 from encoders import timeline
 from encoders.demux import MAX_PIXELS, WHAT_TO_DO, open_source
 from encoders.errors import NoPlayableTrack, TooLarge, TooLong
-from encoders.media import AudioTrack, MediaInfo, VideoTrack
+from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
 from encoders.sidetracks import read_chapters, read_sound, read_subtitles
@@ -29,6 +30,9 @@ WINDOWS = (0.25, 0.5, 0.8)
 """Places, as shares of the key frames, at which decoding is tried in the middle."""
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
+REORDER_PIXELS = 60_000_000_000
+"""Most that is decoded to put frames in order: minutes on one core, as 260,000 frames of 640x360. Longer sources show
+the frames whose times rise."""
 LEAST_START_GAP_S = Fraction(1, 4)
 SANE_SAR = (Fraction(1, 12), Fraction(12))
 
@@ -78,7 +82,7 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         _check_header(container, limits)
         pictures = _picture_streams(container)
         packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets))
-        video = _first_playable(path, pictures, packets, limits, warnings)
+        video, copy = _first_playable(path, pictures, packets, limits, warnings)
         audio = _sound_tracks(path, container, packets, warnings)
         if pictures and video is None:
             raise NoPlayableTrack(_why_no_picture(pictures, packets))
@@ -86,6 +90,7 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             raise NoPlayableTrack(f"The file has no track that can be played. {WHAT_TO_DO}")
         bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
         _check_length(bounds, limits)
+        used = [track.stream for track in (video, *audio) if track is not None]
         return MediaInfo(
             container=container.format.name,
             size_bytes=size_bytes,
@@ -95,7 +100,13 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             subtitles=read_subtitles(container, warnings),
             chapters=read_chapters(container, bounds.start_s, bounds.end_s),
             warnings=tuple(warnings),
+            copy=_copy_for([packets[index] for index in used], copy),
         )
+
+
+def _copy_for(tracks: Iterable[Packets], picture: Copy) -> Copy:
+    """What a copy should put right: a clock that jumps back, else what the picture asks for."""
+    return Copy.CLOCK if any(track.turned_back for track in tracks) else picture
 
 
 def _check_header(container: InputContainer, limits: ProbeLimits) -> None:
@@ -135,7 +146,8 @@ def _first_playable(
     packets: dict[int, Packets],
     limits: ProbeLimits,
     warnings: list[str],
-) -> VideoTrack | None:
+) -> tuple[VideoTrack | None, Copy]:
+    """The first picture track of which frames decode, and what a copy should put right of it."""
     for stream in pictures:
         table = packets[stream.index]
         if not len(table) or not codec_name(stream) or not stream.time_base:
@@ -152,10 +164,14 @@ def _first_playable(
             if sample.facts.width * sample.facts.height > limits.max_pixels:
                 raise _too_many_pixels(sample.facts.width, sample.facts.height, limits)
             starts = _tried_starts(container, twin, table, sample, warnings)
+        copy = Copy.INDEX if len(timeline.decoding_starts(table)) > 1 and not len(starts) else Copy.NONE
+        if _contradict(table, sample):
+            pixels = len(table) * sample.facts.width * sample.facts.height
+            copy = Copy.ORDER if pixels <= REORDER_PIXELS else Copy.NONE
         times, starts = _frame_times(path, stream, table, sample, starts, warnings)
         if len(times):
-            return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings)
-    return None
+            return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings), copy
+    return None, Copy.NONE
 
 
 def _tried_starts(
@@ -179,8 +195,7 @@ def _frame_times(
     """(times of the frames shown, times at which decoding can start), mended where packets and frames disagree."""
     times = timeline.shown_times(table)
     head = timeline.rising(sample.head_pts)
-    folded = timeline.folds(table)
-    if folded or not _agrees(times, head, len(sample.head_pts)):
+    if _contradict(table, sample):
         warnings.append("Timestamps go back or are missing; frames are shown in the order in which they decode.")
         if len(table) <= FULL_DECODE_FRAMES:
             with open_source(path) as container:
@@ -189,7 +204,7 @@ def _frame_times(
                 prepare(twin)
                 times = timeline.rising(decode_times(container, twin, FULL_DECODE_FRAMES))
                 head = times[:1]
-        if folded:
+        if timeline.folds(table):
             starts = starts[:0]
     if not len(head):
         return times, starts
@@ -198,6 +213,12 @@ def _frame_times(
         warnings.append(f"The first {late} frames need data from before the file's start; they were left out.")
         times = times[late:]
     return _without_lost_tail(path, stream, table, times, starts, warnings), starts
+
+
+def _contradict(table: Packets, sample: PictureSample) -> bool:
+    """Whether the packets' times are not those of the frames, in the order in which they decode."""
+    head = timeline.rising(sample.head_pts)
+    return timeline.folds(table) or not _agrees(timeline.shown_times(table), head, len(sample.head_pts))
 
 
 def _agrees(times: Ticks, head: Ticks, decoded: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from encoders.timeline import NO_TIME, Packets
 
 KEY, DISCARD, HIDDEN, CORRUPT = 1, 2, 4, 8
 _WIDEST_TIME = (1 << 62) - 1
+TURN_S = Fraction(1, 2)
+"""A decoding time that falls by more is a jump of the clock; less is a muxer's carelessness."""
 
 
 class _Rows:
@@ -25,6 +28,8 @@ class _Rows:
     def __init__(self, codec: str) -> None:
         self.codec = codec
         self.pts, self.duration, self.flags = array("q"), array("q"), array("B")
+        self._decoded: int | None = None
+        self._turned_back = False
 
     def add(self, packet: Packet[Any]) -> None:
         pts, duration = packet.pts, packet.duration or 0
@@ -33,6 +38,10 @@ class _Rows:
         self.duration.append(duration if 0 <= duration <= _WIDEST_TIME else 0)
         flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard | CORRUPT * packet.is_corrupt
         self.flags.append(flags | HIDDEN * is_hidden(self.codec, packet))
+        if packet.dts is not None and abs(packet.dts) <= _WIDEST_TIME:
+            if self._decoded is not None and (self._decoded - packet.dts) * (packet.time_base or 0) > TURN_S:
+                self._turned_back = True
+            self._decoded = packet.dts
 
     def packets(self) -> Packets:
         flags = np.frombuffer(self.flags.tobytes(), np.uint8)
@@ -43,6 +52,7 @@ class _Rows:
             discard=flags & DISCARD != 0,
             hidden=flags & HIDDEN != 0,
             corrupt=flags & CORRUPT != 0,
+            turned_back=self._turned_back,
         )
 
 

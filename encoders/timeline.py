@@ -50,6 +50,7 @@ class Packets:
         discard: decoded but not shown (edit lists).
         hidden: holds a frame that is never shown itself (VP8 and VP9 reference frames).
         corrupt: the container says that data is missing.
+        turned_back: whether the decoding times, which must rise, fall somewhere by more than carelessness explains.
     """
 
     pts: Ticks
@@ -58,6 +59,7 @@ class Packets:
     discard: Flags
     hidden: Flags
     corrupt: Flags
+    turned_back: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -1,0 +1,64 @@
+"""Sources that cannot be read in pieces as they are, copied and read again."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import pytest
+
+from encoders.backends.frames import FrameReader
+from encoders.media import Copy, MediaInfo
+from encoders.probe import probe_source
+from encoders.remux import NAME, mend_source
+from clips import write_clip
+
+
+def mended(path: Path, folder: Path) -> MediaInfo:
+    return mend_source(path, folder, probe_source(path, "0" * 64))
+
+
+def shown(path: Path, info: MediaInfo) -> list[Fraction]:
+    assert info.video is not None
+    with FrameReader(path, info.video, 1) as reader:
+        return [frame.pts * info.video.time_base for frame in reader.frames(None) if frame.pts is not None]
+
+
+def test_two_recordings_joined_byte_by_byte_play_one_after_the_other(tmp_path: Path) -> None:
+    one = write_clip(tmp_path / "one.ts", container="mpegts", sound_start_s=Fraction(0))
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() * 2)
+    assert probe_source(one, "0" * 64).copy is Copy.NONE
+
+    info = mended(both, tmp_path)
+    assert info.copy is Copy.CLOCK
+    assert info.video is not None
+    assert (info.video.frames, info.video.frame_rate) == (96, 24)
+    assert len(info.video.keyframe_pts) == 8
+    [sound] = info.audio
+    assert float(sound.end_s - sound.start_s) == pytest.approx(4.0, abs=0.1)
+    assert any("joined" in warning for warning in info.warnings)
+    assert len(shown(tmp_path / NAME, info)) == 96
+
+
+def test_frames_whose_times_are_those_of_their_packets_come_in_order(tmp_path: Path) -> None:
+    # As writers without composition times make it: decoding times for all.
+    proper = write_clip(tmp_path / "proper.mp4", codec_options={"preset": "ultrafast", "g": "24", "bf": "2"})
+    broken = tmp_path / "broken.mkv"
+    with av.open(str(proper)) as source, av.open(str(broken), "w") as made:
+        twin = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.stream = packet.dts, twin
+                made.mux(packet)
+    assert probe_source(broken, "0" * 64).copy is Copy.ORDER
+
+    info = mended(broken, tmp_path)
+    assert info.copy is Copy.ORDER
+    assert info.video is not None
+    assert (info.video.frames, info.video.frame_rate) == (48, 24)
+    times = shown(tmp_path / NAME, info)
+    assert len(times) == 48
+    assert max(abs(after - before - Fraction(1, 24)) for before, after in pairwise(times)) < 0.002
