@@ -26,10 +26,11 @@ from benchmarks.environment import write_results
 from benchmarks.quality_curves import Point, bd_rate_percent
 from benchmarks.quality_media import Clip, open_clip
 from benchmarks.quality_scores import score
-from encoders.backends.x264 import Tuning, open_encoder
+from encoders.backends.x264 import open_encoder
 from encoders.confine import Confiner
 from encoders.ladder import Rendition
 from encoders.profiles.load import load_profile
+from encoders.tuning import Tuning
 
 STOCK = ("veryfast", "ultrafast", "superfast", "faster", "fast", "medium", "slow")
 """x264's presets; the first is the anchor."""

@@ -23,10 +23,10 @@ from benchmarks.quality_curves import Point, bd_rate_percent
 from benchmarks.quality_media import Clip, encode_cut, encode_whole, open_clip
 from benchmarks.quality_plot import plot_curves
 from benchmarks.quality_scores import Scores, Values, score
-from encoders.backends.x264 import tuning_of
 from encoders.confine import Confiner
 from encoders.ladder import Rendition
 from encoders.profiles.load import load_profile
+from encoders.tuning import tuning_of
 
 AROUND_FRAMES = 4
 """Frames on each side of a joint that count as being at it: more than B-frames reach over."""
@@ -138,7 +138,10 @@ def measure_clip(
         cut = encode_cut(confiner, clip, asked, folder / f"cut{offset:+g}")
         for rendition in asked:
             whole = encode_whole(
-                clip, rendition, tuning_of(clip.plan.preset, rendition), folder / f"{rendition.name}{offset:+g}.mp4"
+                clip,
+                rendition,
+                tuning_of(clip.plan.preset, rendition.width, rendition.height),
+                folder / f"{rendition.name}{offset:+g}.mp4",
             )
             scores = [
                 score(path, clip.pictures(rendition.name), step=step) for path in (cut[rendition.name].path, whole.path)

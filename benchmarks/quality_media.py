@@ -21,7 +21,7 @@ from encoders.backends.base import SegmentRequest
 from encoders.backends.cpu import read_on_grid
 from encoders.backends.frames import FrameReader
 from encoders.backends.painter import Painter
-from encoders.backends.x264 import Tuning, x264_options
+from encoders.backends.x264 import x264_options
 from encoders.confine import Confiner
 from encoders.ladder import Profile, Rendition
 from encoders.media import MediaInfo
@@ -29,6 +29,7 @@ from encoders.plan import Grid, Plan, Segment, plan_asset, plan_segments
 from encoders.probe import probe_source
 from encoders.segment import encode_segment
 from encoders.timing import FrameClock
+from encoders.tuning import Tuning
 
 LOSSLESS = {"preset": "ultrafast", "qp": "0", "x264-params": "threads=1"}
 """A tenth to a half of raw pictures, and quick to write and read."""

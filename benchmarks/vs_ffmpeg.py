@@ -28,12 +28,13 @@ from rich.table import Table
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
 from cluster.processes import descendants
-from encoders.backends.x264 import tuning_of, x264_options
+from encoders.backends.x264 import x264_options
 from encoders.confine import Confiner
 from encoders.media import MediaInfo
 from encoders.plan import Plan, plan_asset
 from encoders.probe import probe_source
 from encoders.profiles.load import load_profile
+from encoders.tuning import tuning_of
 from gateway.client import Client
 
 POLL_S = 0.25
@@ -67,7 +68,7 @@ def ffmpeg_command(source: Path, info: MediaInfo, plan: Plan, out: Path) -> list
     streams = []
     for index, each in enumerate(plan.renditions):
         command += ["-map", f"[v{index}]", f"-c:v:{index}", "libx264"]
-        for name, value in x264_options(each, grid, tuning_of(plan.preset, each), threads=0).items():
+        for name, value in x264_options(each, grid, tuning_of(plan.preset, each.width, each.height), threads=0).items():
             command += [f"-{name}:v:{index}", value]
         streams.append(f"v:{index},agroup:a,name:{each.name}" if plan.audio else f"v:{index},name:{each.name}")
     if plan.audio:

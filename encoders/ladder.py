@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from encoders.media import VideoTrack
 from encoders.recognition.known import KnownContentSettings
+from encoders.tuning import PRESETS
 
 LONGEST_SIDE = 4096
 """Longer pictures do not decode in hardware on most devices, whose H.264 decoders end at level 5.1."""
@@ -62,7 +63,7 @@ class VideoSettings:
     """How pictures are encoded in every rung.
 
     Attributes:
-        preset: x264 preset, or the class of speed that other encoders map it to.
+        preset: one of `tuning.PRESETS`; other encoders map it to their nearest speed.
         gop_s: distance of IDR frames, seconds; rounded to whole frames.
         media_segment_s: length of an HLS/DASH media segment, a multiple of `gop_s`.
         segment_s: aim for the length of a segment, the unit of encoding; a multiple of media segments is taken.
@@ -70,7 +71,7 @@ class VideoSettings:
         fast_maxrate_factor: by which rate caps and buffers are multiplied above 30 frames a second.
     """
 
-    preset: str = "veryfast"
+    preset: str = "standard"
     gop_s: float = 2.0
     media_segment_s: float = 4.0
     segment_s: float = 12.0
@@ -78,6 +79,8 @@ class VideoSettings:
     fast_maxrate_factor: float = 1.5
 
     def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r}: want one of {', '.join(PRESETS)}")
         if not 0 < self.gop_s <= self.media_segment_s <= self.segment_s:
             raise ValueError("want 0 < gop_s <= media_segment_s <= segment_s")
         if self.max_fps < 1 or self.fast_maxrate_factor <= 0:

@@ -38,6 +38,10 @@ class Speed(StrEnum):
 
 
 SPEED_OF_X264_PRESET: dict[str, Speed] = {
+    # The farm's own (encoders/tuning.py) go where the x264 presets are that take as long.
+    "quick": Speed.FAST,
+    "standard": Speed.FAST,
+    "fine": Speed.BALANCED,
     "ultrafast": Speed.FAST,
     "superfast": Speed.FAST,
     "veryfast": Speed.FAST,

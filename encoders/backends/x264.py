@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -13,14 +12,11 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from encoders.avc_level import REFERENCES, choose_level
+from encoders.avc_level import choose_level
 from encoders.backends.base import EncodedPicture
 from encoders.ladder import Rendition
 from encoders.plan import Grid
-
-ANY_SIDE = 1 << 30
-"""Longer than any short side."""
-OWN_PRESETS: dict[str, tuple[tuple[int, Tuning], ...]] = {}
+from encoders.tuning import Tuning, tuning_of, tunings_of
 
 PARAMETERS = (
     # Key frames lie on the grid and nowhere else, and nothing refers across them.
@@ -35,63 +31,8 @@ PARAMETERS = (
     ":sliced-threads=0"
 )
 """The same for every rendition. Source: x264 --fullhelp."""
-_PRESET_REFERENCES = {"ultrafast": 1, "superfast": 1, "veryfast": 1, "faster": 2, "fast": 2, "medium": 3}
-"""References that presets take; slower ones would take more than `REFERENCES`. Source: x264 --fullhelp."""
-
-_LOOKAHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
-_LONGEST_LOOKAHEAD, _REORDERING = 60, 8
-"""Source: x264 --fullhelp, rc-lookahead; slower presets take 60. B-frames and threads delay by a few frames more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
-    """A point between speed and quality.
-
-    Attributes:
-        base: one of x264's presets.
-        options: x264's names and values that differ from the preset, as ("trellis", "1").
-    """
-
-    base: str
-    options: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Tuning:
-        """From "veryfast" or "veryfast:trellis=1:subme=3".
-
-        Raises:
-            ValueError: an option without a value.
-        """
-        base, *options = text.split(":")
-        pairs = [tuple(option.split("=", 1)) for option in options]
-        if not base or any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"{text!r}: want a preset and options, as in veryfast:trellis=1")
-        return cls(base=base, options=tuple((name, value) for name, value in pairs))
-
-    def __str__(self) -> str:
-        return ":".join([self.base, *(f"{name}={value}" for name, value in self.options)])
-
-    @property
-    def references(self) -> int:
-        """Reference frames, within what the level of a rendition allows."""
-        wanted = int(dict(self.options).get("ref", _PRESET_REFERENCES.get(self.base, REFERENCES)))
-        return min(REFERENCES, wanted)
-
-    @property
-    def lookahead_frames(self) -> int:
-        """How far rate control looks ahead."""
-        return int(dict(self.options).get("rc-lookahead", _LOOKAHEAD.get(self.base, _LONGEST_LOOKAHEAD)))
-
-
-def tunings_of(preset: str) -> tuple[tuple[int, Tuning], ...]:
-    """What a profile's preset means: (longest short side in pixels, tuning), from small to large renditions."""
-    return OWN_PRESETS.get(preset) or ((ANY_SIDE, Tuning(base=preset)),)
-
-
-def tuning_of(preset: str, rendition: Rendition) -> Tuning:
-    """The tuning of one rendition."""
-    short_side = min(rendition.width, rendition.height)
-    return next(tuning for longest, tuning in tunings_of(preset) if short_side <= longest)
+_REORDERING = 8
+"""Frames by which B-frames and threads delay beyond the lookahead."""
 
 
 def tail_frames(preset: str, threads: int) -> int:
@@ -147,7 +88,7 @@ class X264Ladder:
         """Args: threads: frame threads of each encoder."""
         self._grid = grid
         self._encoders = {
-            rendition.name: open_encoder(rendition, grid, tuning_of(preset, rendition), threads)
+            rendition.name: open_encoder(rendition, grid, tuning_of(preset, rendition.width, rendition.height), threads)
             for rendition in renditions
         }
 

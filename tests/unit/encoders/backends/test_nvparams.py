@@ -19,6 +19,7 @@ from encoders.backends.nvparams import (
 )
 from encoders.ladder import Rendition
 from encoders.plan import Grid
+from encoders.tuning import PRESETS
 
 SPEC = EncoderSpec(
     codec=NvCodec.H264,
@@ -95,8 +96,12 @@ def test_what_the_library_ignores_or_misreads_is_refused(name: str, value: str |
     ("preset", "speed"),
     [("ultrafast", Speed.FAST), ("veryfast", Speed.FAST), ("medium", Speed.BALANCED), ("slower", Speed.BEST)],
 )
-def test_x264_presets_fall_in_three_classes(preset: str, speed: Speed) -> None:
+def test_presets_fall_in_three_classes(preset: str, speed: Speed) -> None:
     assert speed_of(preset) is speed
+
+
+def test_whatever_a_profile_may_name_has_a_speed() -> None:
+    assert {speed_of(preset) for preset in PRESETS} == set(Speed)
 
 
 def test_an_unknown_preset_is_refused() -> None:

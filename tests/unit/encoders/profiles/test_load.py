@@ -62,6 +62,7 @@ def test_an_operators_profile_replaces_the_farms(tmp_path: Path) -> None:
         (("name: mine", "name: yours"), ["mine.yaml", "'yours'", "'mine'"]),
         (("rungs:", "limits: { max_length: 3 }\nrungs:"), ["mine.yaml", "limits.max_length", "max_duration_s"]),
         (("rungs:", "video: { gop_s: 0 }\nrungs:"), ["mine.yaml", "video", "gop_s"]),
+        (("rungs:", "video: { preset: swift }\nrungs:"), ["mine.yaml", "video", "'swift'", "standard", "veryslow"]),
         (("description: one rung", ""), ["mine.yaml", "description", "required"]),
         (("rungs: [", "rungs: [["), ["mine.yaml", "YAML"]),
     ],
