@@ -24,7 +24,7 @@ from gateway.limits import UploadLimiter
 from gateway.middleware import CrossOrigin, Measured
 from gateway.ports import Ports
 from gateway.publish import MediaLinks
-from gateway.routes import health, jobs, origin, page, uploads, videos
+from gateway.routes import health, jobs, origin, page, uploads, videos, works
 from gateway.routes.answers import declare_problem
 from gateway.settings import GatewaySettings
 from gateway.webhooks import read_secret
@@ -69,7 +69,7 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
     )
     app.state.ports = ports
     app.state.secret = ports.secret
-    for router in (uploads.router, videos.router, jobs.router, health.router, origin.router, page.router):
+    for router in (uploads.router, videos.router, jobs.router, works.router, health.router, origin.router, page.router):
         app.include_router(router)
     problems.install(app)
     app.add_middleware(CrossOrigin, data_prefixes=(DATA_PATH, "/media/"), api_origins=settings.cors_origins)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from encoders.errors import FarmError
-from gateway.commands import convert, jobs, operate, send, stay, tools
+from gateway.commands import convert, jobs, operate, send, stay, tools, works
 from gateway.commands.exits import Exit, end_on_signals, ended_by_user, exit_code, show_error
 
 EPILOG = """\b
@@ -34,6 +34,7 @@ for _command in (
     operate.dead,
     operate.nodes,
     operate.drain,
+    works.works,
     tools.token,
     tools.doctor,
     tools.test,

@@ -167,3 +167,9 @@ class MediaUrlInvalid(GatewayError):
     """A media address that is not ours, was altered, or has expired."""
 
     code = "media_url_invalid"
+
+
+class OperatorsOnly(GatewayError):
+    """Only the farm's operators may do this; nothing was changed."""
+
+    code = "operators_only"

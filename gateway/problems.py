@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from cluster import errors as cluster_errors
 from encoders.errors import FarmError, Fault
+from encoders.recognition.fingerprint import FingerprintInvalid
 from gateway import errors
 
 log = structlog.get_logger()
@@ -66,6 +67,8 @@ ANSWERS: dict[type[FarmError], Answer] = {
     errors.MediaUrlInvalid: Answer(403, "Media address not valid", "Ask the API for a fresh one."),
     errors.IdempotencyKeyReused: Answer(422, "Idempotency-Key reused", "Use a fresh key for another request."),
     errors.RequestInProgress: Answer(409, "Request in progress", "Ask again in a second."),
+    errors.OperatorsOnly: Answer(403, "For operators only", "Name the token's `sub` in REELMILL_OPERATORS."),
+    FingerprintInvalid: Answer(409, "No fingerprint", "Process the video again, then register it."),
     cluster_errors.RowMissing: Answer(404, "Not found"),
     cluster_errors.CursorInvalid: Answer(400, "Cursor not valid", "Start again without `cursor`."),
     cluster_errors.IllegalTransition: Answer(409, "Not possible in this state"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from cluster.metadata.lifecycle import UploadStatus, VideoStatus
 from cluster.storage.base import MAX_PARTS
+from encoders.recognition.known import KnownContent
 from scheduler.jobs import JobState, Tier
 
 HEX_ID = "3f2b8c1d9e4a4f6f8a7b6c5d4e3f2a1b"
@@ -232,6 +233,7 @@ class VideoSummary(Response):
     profile: str = Field(examples=["default"])
     progress: Progress
     rejection: Rejection | None
+    known_content: KnownContent | None = Field(description="Registered works found in it; null: not compared.")
     job_id: str | None
     duration_ms: int | None
     width: int | None
@@ -301,6 +303,7 @@ class StatusResponse(Response):
     status: VideoStatus
     progress: Progress
     rejection: Rejection | None
+    known_content: KnownContent | None = Field(description="Registered works found in it; null: not compared.")
     job_id: str | None
     thumbnail_url: str | None
 

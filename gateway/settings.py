@@ -60,6 +60,9 @@ class GatewaySettings(BaseSettings):
     event_retention_s: float = Field(default=30 * 86_400.0, gt=0)
     """How long events are kept for event streams and webhooks, seconds."""
 
+    operators: frozenset[str] = Field(default=frozenset())
+    """Subjects of tokens (`sub`) that may register works and see all of them; nobody, unless named."""
+
     webhook_url: str = Field(default="")
     """Where every event is posted; empty means nowhere."""
 

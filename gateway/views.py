@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pydantic import TypeAdapter
+
 from cluster.metadata.lifecycle import UploadStatus, VideoStatus
 from cluster.metadata.schema import Job, Upload, Video
 from cluster.storage.base import Part, SignedUrl
+from encoders.recognition.known import KnownContent
 from gateway import publish, schemas
 from gateway.publish import MediaLinks
 from gateway.schemas import moment, moment_or_none
 from gateway.videos import VideoView
 from scheduler.jobs import JobState, Tier
 
+_KNOWN = TypeAdapter(KnownContent | None)
 CANCELLED = schemas.Rejection(
     code="cancelled", detail="The job was cancelled.", hint="Retry the video to run it again."
 )
@@ -49,6 +53,11 @@ def rejection(video: Video) -> schemas.Rejection | None:
     )
 
 
+def known_content(video: Video) -> KnownContent | None:
+    """Registered works found in a video; None when it was not compared with any, or is no longer what it was then."""
+    return _KNOWN.validate_python(video.known_content) if VideoStatus(video.status).playable else None
+
+
 def summary(view: VideoView, links: MediaLinks, now: float) -> schemas.VideoSummary:
     """A video as lists show it."""
     video = view.video
@@ -62,6 +71,7 @@ def summary(view: VideoView, links: MediaLinks, now: float) -> schemas.VideoSumm
         profile=video.profile,
         progress=progress(status, view.job),
         rejection=rejection(video),
+        known_content=known_content(video),
         job_id=view.job.id if view.job else None,
         duration_ms=video.duration_ms,
         width=video.width,
@@ -84,6 +94,7 @@ def status(view: VideoView, links: MediaLinks, now: float) -> schemas.StatusResp
         status=found,
         progress=progress(found, view.job),
         rejection=rejection(view.video),
+        known_content=known_content(view.video),
         job_id=view.job.id if view.job else None,
         thumbnail_url=publish.thumbnail_url(links, view.video, view.thumbnail_key, now),
     )

@@ -10,7 +10,7 @@ from gateway.problems import MEDIA_TYPE
 MEANINGS = {
     400: "Request not possible",
     401: "Not authenticated",
-    403: "Address not valid",
+    403: "Address not valid, or for operators only",
     404: "Not found, or somebody else's",
     409: "Not possible in this state",
     410: "Gone",
