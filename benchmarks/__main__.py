@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "corpus": "benchmarks.corpus",
+    "chapters": "benchmarks.chapters",
     "vs-ffmpeg": "benchmarks.vs_ffmpeg",
     "large-source": "benchmarks.large_source",
     "quality": "benchmarks.quality",

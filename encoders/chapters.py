@@ -1,4 +1,4 @@
-"""Chapters on the asset's clock: which of the source's are kept, and how each kind of player reads them.
+"""Chapters on the asset's clock: the source's own, else its scenes, and how each kind of player reads them.
 
 WebVTT for pages, JSON for Apple's HLS players, and in an MP4 both a chapter list (VLC, FFmpeg) and a text track that
 the picture refers to (QuickTime, iOS). Pure; standard library only.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from encoders.ladder import ChapterSettings
 from encoders.media import Chapter
 from encoders.mux import UNITY_MATRIX, box, data_in_this_file, full_box, handler, media_header, track_header
 from encoders.vtt import Cue, document
@@ -35,6 +36,14 @@ class ChapterMark:
     title: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """A scene begins with output frame `frame`; `strength` is the change in codes of luma, the largest at black."""
+
+    frame: int
+    strength: float
+
+
 def place_chapters(chapters: Sequence[Chapter], origin_s: Fraction, duration_s: Fraction) -> tuple[ChapterMark, ...]:
     """The source's chapters on the asset's clock: cut to the asset, in order, empty ones left out.
 
@@ -49,6 +58,31 @@ def place_chapters(chapters: Sequence[Chapter], origin_s: Fraction, duration_s: 
         title = " ".join(chapter.title.split()) or f"Chapter {len(marks) + 1}"
         marks.append(ChapterMark(start_s=start_s, end_s=end_s, title=title[:200]))
     return tuple(marks)
+
+
+def choose_chapters(
+    boundaries: Sequence[Boundary], fps: Fraction, duration_s: Fraction, settings: ChapterSettings
+) -> tuple[ChapterMark, ...]:
+    """Chapters that start at the strongest scene boundaries; none when no boundary is far enough from both ends.
+
+    The strongest is taken first, then the next that keeps its distance from all taken and from both ends:
+    `min_length_s`, and half of what `max_count` equal chapters would last, so that a long film's are spread over it.
+    Nothing in a picture names a chapter: they are called "Chapter" and their number.
+    """
+    apart_s = max(Fraction(settings.min_length_s), duration_s / (2 * settings.max_count))
+    starts = [Fraction(0)]
+    for each in sorted(boundaries, key=lambda each: (-each.strength, each.frame)):
+        at_s = each.frame / fps
+        clear = all(abs(at_s - start_s) >= apart_s for start_s in starts) and duration_s - at_s >= apart_s
+        if clear and len(starts) < settings.max_count:
+            starts.append(at_s)
+    if len(starts) < 2:
+        return ()
+    starts.sort()
+    return tuple(
+        ChapterMark(start_s=start_s, end_s=end_s, title=f"Chapter {number}")
+        for number, (start_s, end_s) in enumerate(zip(starts, [*starts[1:], duration_s], strict=True), 1)
+    )
 
 
 def chapters_vtt(marks: Sequence[ChapterMark]) -> str:

@@ -111,6 +111,25 @@ class StillSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChapterSettings:
+    """Chapters of a source that brings none.
+
+    Attributes:
+        from_cuts: whether they are made of scene cuts.
+        min_length_s: of every chapter.
+        max_count: most chapters; longer assets get longer ones.
+    """
+
+    from_cuts: bool = True
+    min_length_s: float = 5.0
+    max_count: int = 20
+
+    def __post_init__(self) -> None:
+        if self.min_length_s <= 0 or self.max_count < 2:
+            raise ValueError("chapters: want min_length_s above 0 and max_count of at least 2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """A named set of limits and settings; the files in `encoders/profiles/` hold them."""
 
@@ -122,6 +141,7 @@ class Profile:
     audio: AudioSettings = field(default_factory=AudioSettings)
     stills: StillSettings = field(default_factory=StillSettings)
     known_content: KnownContentSettings = field(default_factory=KnownContentSettings)
+    chapters: ChapterSettings = field(default_factory=ChapterSettings)
 
     def __post_init__(self) -> None:
         sides = [rung.short_side for rung in self.rungs]

@@ -32,6 +32,11 @@ class Look:
         """Look at one output frame; nothing of `luma` is kept."""
         self._blocks[number] = blocks_of(luma)
 
+    @property
+    def frames(self) -> list[npt.NDArray[np.float32]]:
+        """Block means of all frames, in the order of their numbers."""
+        return [self._blocks[number] for number in sorted(self._blocks)]
+
     def misfit(self, number: int, luma: npt.NDArray[np.uint8]) -> float:
         """Root mean square difference of block means between a picture and output frame `number`, in codes."""
         mine, theirs = blocks_of(luma), self._blocks[number]

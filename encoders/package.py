@@ -32,13 +32,14 @@ from encoders.asset import (
     RenditionReport,
 )
 from encoders.audio import AudioResult
-from encoders.chapters import ChapterMark, chapters_json, chapters_vtt, place_chapters
+from encoders.chapters import ChapterMark, chapters_json, chapters_vtt, choose_chapters, place_chapters
 from encoders.dash import Caption
 from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
 from encoders.plan import Plan, TextRendition
 from encoders.progressive import write_progressive
 from encoders.recognition.known import KnownContent
+from encoders.scenes import find_boundaries
 from encoders.segment import SegmentResult
 from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
@@ -116,6 +117,7 @@ class _Packager:
 
     def run(self, segments: Sequence[SegmentResult], audio: Sequence[AudioResult]) -> AssetManifest:
         """Write everything; the entry points after what they name, `asset.json` last."""
+        self._chapters = self._chapters or self._scene_chapters(segments)
         self._write_renditions()
         self._write_texts()
         if self._plan.grid is not None:
@@ -132,6 +134,14 @@ class _Packager:
     @property
     def _fps(self) -> Fraction | None:
         return self._plan.grid.fps if self._plan.grid is not None else None
+
+    def _scene_chapters(self, segments: Sequence[SegmentResult]) -> tuple[ChapterMark, ...]:
+        """Chapters of a source that brings none: by its scene cuts, if the profile wants that."""
+        settings, fps = self._plan.chapter_settings, self._fps
+        motions = [each.motion for each in sorted(segments, key=lambda each: each.index) if each.motion is not None]
+        if fps is None or not settings.from_cuts or not motions or len(motions) < len(segments):
+            return ()
+        return choose_chapters(find_boundaries(motions, fps), fps, self._duration_s, settings)
 
     def _write_renditions(self) -> None:
         for track in self._pictures:

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 
-from encoders.ladder import AudioSettings, Profile, Rendition, StillSettings, VideoSettings, plan_ladder
+from encoders.ladder import (
+    AudioSettings,
+    ChapterSettings,
+    Profile,
+    Rendition,
+    StillSettings,
+    VideoSettings,
+    plan_ladder,
+)
 from encoders.languages import language_name, language_tag
 from encoders.media import MediaInfo, VideoTrack
 
@@ -136,6 +144,7 @@ class Plan:
     encoder: str
     asset_key: str
     notes: tuple[str, ...] = ()
+    chapter_settings: ChapterSettings = field(default_factory=ChapterSettings)
 
 
 MAX_SOUND_TRACKS = 16
@@ -192,6 +201,7 @@ def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> P
         text=plan_text(info),
         audio_settings=profile.audio,
         still_settings=profile.stills,
+        chapter_settings=profile.chapters,
         duration_s=length_s,
         origin_s=origin_s,
         encoder=encoder,

@@ -26,6 +26,7 @@ from encoders.media import MediaInfo
 from encoders.nal import ParameterSets, parameter_sets, sample_of
 from encoders.plan import Grid, Plan, Segment
 from encoders.recognition.listener import PictureListener
+from encoders.scenes import Motion, measure_motion
 from encoders.verify import verify_segment
 
 
@@ -95,6 +96,7 @@ class SegmentResult:
         concealed_frames: output frames that show something else than the source meant, since it did not decode.
         picture_marks: hashes of sampled pictures (`PictureListener.marks`). In the record and not beside it: 17 KB for
             12 s, and so it is there if and only if the segment is done.
+        motion: what scene cuts are found by (scenes); None in records of earlier versions.
     """
 
     index: int
@@ -106,6 +108,7 @@ class SegmentResult:
     warnings: tuple[str, ...]
     concealed_frames: int = 0
     picture_marks: str = ""
+    motion: Motion | None = None
 
 
 def encode_segment(
@@ -159,6 +162,7 @@ def encode_segment(
         warnings=lane.warnings(),
         concealed_frames=min(segment.frames, request.damage.frames),
         picture_marks=marks.marks(),
+        motion=measure_motion(look.frames),
     )
 
 

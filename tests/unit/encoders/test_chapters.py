@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
 
-from encoders.chapters import ChapterMark, chapter_list, chapter_samples, place_chapters
+from encoders.chapters import (
+    Boundary,
+    ChapterMark,
+    chapter_list,
+    chapter_samples,
+    choose_chapters,
+    place_chapters,
+)
+from encoders.ladder import ChapterSettings
 from encoders.media import Chapter
 
 
@@ -51,3 +60,31 @@ def test_a_long_title_is_cut_between_letters() -> None:
     length = int.from_bytes(sample[:2], "big")
     assert length == 254
     assert sample[2 : 2 + length].decode() == "\u00e9" * 127
+
+
+def starts(boundaries: dict[int, float], seconds: int, **settings: float) -> list[float]:
+    """Starts of the chapters chosen at one frame a second."""
+    found = [Boundary(frame=frame, strength=strength) for frame, strength in boundaries.items()]
+    chosen = choose_chapters(found, Fraction(1), Fraction(seconds), ChapterSettings(**settings))  # type: ignore[arg-type]
+    ends = [mark.end_s for mark in chosen]
+    assert ends == [*(mark.start_s for mark in chosen[1:]), *([Fraction(seconds)] if chosen else [])]
+    assert [mark.title for mark in chosen] == [f"Chapter {number}" for number in range(1, len(chosen) + 1)]
+    return [float(mark.start_s) for mark in chosen]
+
+
+def test_the_strongest_cuts_win_and_every_chapter_has_its_length() -> None:
+    assert starts({3: 60, 8: 20, 10: 40, 14: 30, 27: 60}, 30) == [0, 10]
+    assert starts({3: 60, 8: 20, 10: 40, 16: 30}, 30) == [0, 10, 16]
+    assert starts({8: 20, 10: 40}, 30, min_length_s=2.0) == [0, 8, 10]
+
+
+def test_a_single_scene_has_no_chapters() -> None:
+    assert starts({}, 30) == []
+    assert starts({2: 60.0}, 30) == []
+
+
+def test_a_long_film_has_few_chapters_and_spread_ones() -> None:
+    cuts = {frame: 30.0 + frame % 7 for frame in range(10, 7190, 10)}
+    chosen = starts(cuts, 7200, max_count=20)
+    assert len(chosen) <= 20
+    assert min(later - earlier for earlier, later in itertools.pairwise(chosen)) >= 180
