@@ -13,6 +13,7 @@ COMMANDS = {
     "large-source": "benchmarks.large_source",
     "quality": "benchmarks.quality",
     "presets": "benchmarks.presets",
+    "content-id": "benchmarks.content_id",
     "chaos": "benchmarks.chaos",
     "scheduler": "benchmarks.scheduler",
     "fairness": "benchmarks.fairness",

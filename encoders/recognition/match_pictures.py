@@ -40,6 +40,8 @@ REACH_SAMPLES = 1
 """Around an offset, since a copy's samples lie between the original's."""
 LEAST_PICTURES = 3
 """Different pictures that a span must show: a title card or a slide is no work."""
+CHANGED_BITS = 16
+"""A picture that far from the last counts as a different one: coding noise stays below, slow motion does not."""
 LEAST_HITS = 8
 _AHEADS, _PAIRS = 1 << 24, 128
 """A vote is one number: work, offset (48 days of samples to both sides), pair of views."""
@@ -198,10 +200,10 @@ def _span(asked: PictureMarks, first: int, last: int, score: float, ahead: int) 
 
 
 def _pictures(hashes: npt.NDArray[np.uint8]) -> int:
-    """How many clearly different pictures follow each other."""
+    """How many different pictures follow each other."""
     count, last = 1, hashes[0]
     for each in hashes[1:]:
-        if _bits(each ^ last) > NEAR_BITS // 2:
+        if _bits(each ^ last) > CHANGED_BITS:
             count, last = count + 1, each
     return count
 
