@@ -17,6 +17,7 @@ COMMANDS = {
     "chaos": "benchmarks.chaos",
     "scheduler": "benchmarks.scheduler",
     "fairness": "benchmarks.fairness",
+    "recovery": "benchmarks.recovery",
     "fuzz": "benchmarks.fuzz",
     "gpu": "benchmarks.gpu",
 }

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+import time
 import uuid
+from concurrent.futures import Future
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import ray
@@ -14,7 +19,7 @@ from cluster.scratch import claim_scratch, sweep_scratch
 from cluster.settings import ClusterSettings
 from cluster.staging import Staging
 from cluster.storage.open import open_store
-from cluster.tasks import Outcome, TaskRequest, WorkerDescription
+from cluster.tasks import Outcome, RunningTask, TaskRequest, WorkerDescription
 from cluster.worker import Worker
 from encoders.backends import registry
 from encoders.backends.base import BackendName
@@ -22,8 +27,39 @@ from encoders.backends.probe import hand_down, proven
 from encoders.backends.proof import GpuProbe
 from encoders.confine import Confiner
 
-CONCURRENCY = 4
-"""One thread works, one waits with a canary, one answers `stop` and `ping` meanwhile, one spare so that none waits."""
+CONCURRENCY = 8
+"""One thread works, one waits with a canary, one answers `stop` and `ping` meanwhile, and one for each dispatcher that
+died while it waited for what works; spare ones, so that none waits."""
+
+
+class _Run:
+    """An attempt on this worker, and its outcome once there is one."""
+
+    def __init__(self, request: TaskRequest) -> None:
+        self.request = request
+        self.began_at = time.monotonic()
+        self.outcome: Future[Outcome] = Future()
+
+    def is_of(self, task_id: str, attempt: int) -> bool:
+        return (self.request.task_id, self.request.attempt) == (task_id, attempt)
+
+    def told(self) -> RunningTask:
+        return RunningTask(
+            job_id=self.request.job_id,
+            task_id=self.request.task_id,
+            attempt=self.request.attempt,
+            backend=self.request.backend,
+            elapsed_s=time.monotonic() - self.began_at,
+        )
+
+
+def build_of(settings: ClusterSettings) -> str:
+    """Identity of the code and settings that a worker was started with: a successor of another one starts its own."""
+    try:
+        release = version("reelmill")
+    except PackageNotFoundError:
+        release = ""  # run from a checkout that was never installed
+    return hashlib.sha256(f"{release} {settings.model_dump_json()}".encode()).hexdigest()[:16]
 
 
 class SlotHolder:
@@ -58,29 +94,51 @@ class SlotHolder:
             pid=os.getpid(),
             backends=backends,
             device_sessions=gpus.devices[0].sessions if uses_gpu else 0,
+            build=build_of(settings),
         )
         if uses_gpu:
             DeviceWatcher(settings.root / "devices.lock").start()
         self._stops: dict[tuple[str, int], threading.Event] = {}
+        self._last: _Run | None = None
+        self._token = 0
         self._busy = threading.Lock()
 
     def describe(self) -> WorkerDescription:
         """Who this is and what it can do; answers once the worker is ready."""
         return self.description
 
+    def take_over(self, token: int) -> WorkerDescription:
+        """A new leader asks what runs here. From now on leaders of lower tokens stop nothing."""
+        self._token = max(self._token, token)
+        last = self._last
+        # What has ended stays told until something else begins: its dispatcher may have died before it heard of it.
+        return replace(self.description, running=() if last is None else (last.told(),))
+
     def run(self, request: TaskRequest) -> Outcome:
         """One attempt of one task; a second call waits for the first to end."""
         stop = self._stops.setdefault((request.task_id, request.attempt), threading.Event())
         try:
             with self._busy:
-                return self.worker.run(request, stop)
+                run = self._last = _Run(request)
+                try:
+                    outcome = self.worker.run(request, stop)
+                except BaseException as error:
+                    run.outcome.set_exception(error)
+                    raise
+                run.outcome.set_result(outcome)
+                return outcome
         finally:
             self._stops.pop((request.task_id, request.attempt), None)
 
-    def stop(self, task_id: str, attempt: int) -> bool:
-        """End an attempt that runs or waits here; False when it is not here."""
+    def resume(self, task_id: str, attempt: int) -> Outcome | None:
+        """The outcome of an attempt that a dispatcher before started, once there is one; None when it is not here."""
+        last = self._last
+        return last.outcome.result() if last is not None and last.is_of(task_id, attempt) else None
+
+    def stop(self, task_id: str, attempt: int, token: int = 0) -> bool:
+        """End an attempt that runs or waits here; False when it is not here, or not the caller's any more."""
         event = self._stops.get((task_id, attempt))
-        if event is None:
+        if event is None or token < self._token:
             return False
         event.set()
         return True

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cluster.caretaker import Caretaker
-from cluster.dispatcher import Dispatcher
+from cluster.dispatcher import Dispatcher, OpenPool
 from cluster.doorbell import JOBS, Doorbell
 from cluster.errors import ClusterUnavailable, DatabaseUnavailable
 from cluster.logs import configure_logging
@@ -116,14 +117,25 @@ async def keep_leading(settings: ClusterSettings, database: Database, name: str,
             log.warning("database_unavailable", error=error.detail, since_s=round(time.monotonic() - renewed, 1))
 
 
-async def serve(settings: ClusterSettings) -> None:
-    """Lead, work, and hand everything back when told to stop."""
+async def serve(
+    settings: ClusterSettings,
+    join: Callable[[ClusterSettings], None] = connect_ray,
+    open_pool: OpenPool | None = None,
+) -> None:
+    """Lead, work, and hand everything back when told to stop.
+
+    A standby has joined the cluster before it leads: what it takes to take over is then done already.
+
+    Args:
+        join: connects to the workers' cluster; blocks.
+        open_pool: the workers' side, Ray's unless given.
+    """
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
     name = f"dispatcher/{settings.affinity}"
     owner = _identity()
+    await asyncio.to_thread(join, settings)
     token = await lead(settings, database, name, owner)
-    await asyncio.to_thread(connect_ray, settings)
     claimant = f"{name}/{owner}#{token}"
     async with database.write() as session:
         freed = await jobs.free_claims(session, f"{name}/", keep=claimant)
@@ -144,7 +156,7 @@ async def serve(settings: ClusterSettings) -> None:
         else:
             await bell.wait(timeout_s)
 
-    dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish)
+    dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish, open_pool)
     store = open_store(settings.effective_store_url, settings.public_url)
     caretaker = Caretaker(database, store, settings.source_retention_s)
     stopping = asyncio.Event()
@@ -163,7 +175,7 @@ async def serve(settings: ClusterSettings) -> None:
                 task.cancel()
     finally:
         with contextlib.suppress(DatabaseUnavailable):
-            await dispatcher.close()
+            await dispatcher.close(keep_workers=not stopping.is_set())
             async with database.write() as session:
                 await leases.release(session, name, owner, token)
         if bell is not None and redis is not None:

@@ -11,71 +11,48 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster import breakdown, ledger
+from cluster.active_jobs import ActiveJob, Finished, JobWrite, as_started, job_submitted, worker_joined
 from cluster.errors import DatabaseUnavailable, FencedOut
 from cluster.explanations import as_json
-from cluster.ledger import ClaimedJob
+from cluster.ledger import ClaimedJob, Write
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
 from cluster.operators import NodeDesk, changed_wishes
 from cluster.pool import Pool, WorkerPool
 from cluster.settings import ClusterSettings
-from cluster.tasks import Done, Outcome, TaskRequest, WorkerDescription
+from cluster.tasks import Done, RunningTask, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
 from scheduler import events, instructions
 from scheduler.engine import Scheduler
-from scheduler.jobs import GpuPolicy, TaskKind, Tier, WorkerSpec
+from scheduler.jobs import TaskKind
 
 log = structlog.get_logger()
 
-CLAIM_LIMIT = 500
-"""Jobs claimed in one transaction: many enough that the engine sees the whole queue, few enough that the lock is
-short."""
+CLAIM_LIMIT = 200
+"""Jobs claimed in one transaction: few enough that other writers, leadership's above all, wait for some tenths of a
+second at most."""
+BATCH_LIMIT = 64
+"""Events whose decisions are written in one transaction: none of them is acted on before, so that a thousand at once
+would leave slots idle for as long as it takes to decide and write them all."""
+EXPLAIN_LIMIT = 500
+"""Jobs explained each time."""
 TELL_EVERY_S = 1.0
 """How often metrics and the explanations that the gateway reads are renewed."""
 DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
 
-Write = Callable[[AsyncSession], Awaitable[None]]
 
-
-@dataclass(slots=True, kw_only=True)
-class ActiveJob:
-    """What the loop knows of a job that it holds."""
-
-    claimed: ClaimedJob
-    tier: str
-    weight: float
-    paused: bool = False
-    kinds: dict[str, TaskKind] = field(default_factory=dict)
-    frames: dict[str, int] = field(default_factory=dict)
-    frames_done: int = 0
-    encoder: str | None = None
-    done: Done | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """An attempt's outcome, on its way into the loop."""
-
-    start: instructions.StartTask
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobWrite:
-    """A write that belongs to a job: dropped with it when its claim is lost."""
-
-    job_id: str
-    write: Write
+OpenPool = Callable[[Callable[[WorkerDescription], None], Callable[[str, str], None]], Pool]
+"""Makes the workers' side from the callbacks (joined, lost)."""
 
 
 class Dispatcher:
@@ -84,7 +61,7 @@ class Dispatcher:
     Args:
         owner: who holds the claims; the leadership's name and token are part of it.
         explain: publishes explanations (job id -> JSON-able value) for the gateways.
-        open_pool: makes the workers' side from the callbacks (joined, lost); Ray's unless given.
+        open_pool: makes the workers' side; Ray's unless given.
     """
 
     def __init__(
@@ -95,30 +72,34 @@ class Dispatcher:
         owner: str,
         metrics: DispatcherMetrics,
         explain: Callable[[dict[str, Any]], Awaitable[None]],
-        open_pool: Callable[[Callable[[WorkerDescription], None], Callable[[str, str], None]], Pool] | None = None,
+        open_pool: OpenPool | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
         self.engine = engine
         self.owner = owner
         self.metrics = metrics
-        open_pool = open_pool or partial(WorkerPool, settings, owner=owner)
-        self.pool = open_pool(self._worker_joined, self._worker_lost)
+        opened: OpenPool = open_pool or partial(WorkerPool, settings, owner=owner)
+        self.pool = opened(self._worker_joined, self._worker_lost)
         self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
         self._explain = explain
         self._running: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
+        self._claimed = asyncio.Event()
 
     # -- loops
 
     async def run(self, doorbell: Callable[[float], Awaitable[None]]) -> None:
         """Work until cancelled.
 
+        Workers of a dispatcher before come first, so that what they still run is known before anything is started.
+
         Args:
             doorbell: waits until there may be something new, at most so many seconds.
         """
+        await self.pool.adopt()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._decide_forever())
             group.create_task(self._claim_forever(doorbell))
@@ -129,15 +110,16 @@ class Dispatcher:
     async def _decide_forever(self) -> None:
         while True:
             batch = [await self.inbox.get()]
-            while not self.inbox.empty():
+            while not self.inbox.empty() and len(batch) < BATCH_LIMIT:
                 batch.append(self.inbox.get_nowait())
             await self._decide(batch)
 
     async def _claim_forever(self, doorbell: Callable[[float], Awaitable[None]]) -> None:
         while True:
             try:
-                while await self._claim() == CLAIM_LIMIT:
+                while await self._claim():
                     pass
+                self._claimed.set()
                 await self._listen_to_people()
             except DatabaseUnavailable as error:
                 log.warning("database_unavailable", error=error.detail)
@@ -177,21 +159,16 @@ class Dispatcher:
     # -- what happened
 
     def _worker_joined(self, worker: WorkerDescription) -> None:
-        spec = WorkerSpec(
-            worker_id=worker.worker_id,
-            node_id=worker.node_id,
-            device_id=worker.device_id,
-            backends=worker.backends,
-            confined="cpu" in worker.backends,
-            device_sessions=worker.device_sessions,
-        )
-        self.inbox.put_nowait(events.WorkerJoined(at=_now(), worker=spec))
+        self.inbox.put_nowait(worker_joined(worker))
+        for running in worker.running:
+            self._spawn(self._follow(worker.worker_id, running))
 
     def _worker_lost(self, worker_id: str, reason: str) -> None:
         self.inbox.put_nowait(events.WorkerLost(at=_now(), worker_id=worker_id, reason=reason))
 
     async def _claim(self) -> int:
-        claimed = await ledger.claim(self.database, self.owner, self.settings, CLAIM_LIMIT)
+        held = Counter(job.tier for job in self.jobs.values())
+        claimed = await ledger.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
         for job in claimed:
             self._take_over(job)
         return len(claimed)
@@ -210,24 +187,7 @@ class Dispatcher:
             job.frames[task_id] for task_id in claimed.done if job.kinds.get(task_id) is TaskKind.SEGMENT
         )
         log.info("job_claimed", job_id=claimed.job_id, video_id=claimed.video_id, done=len(claimed.done))
-        self.inbox.put_nowait(
-            events.JobSubmitted(
-                at=_now(),
-                job_id=claimed.job_id,
-                user_id=claimed.user_id,
-                tier=Tier(claimed.tier),
-                tasks=tuple(tasks),
-                gpu=GpuPolicy(claimed.gpu),
-                weight=claimed.weight,
-                deadline_at=_monotonic(claimed.deadline_at),
-                open=claimed.plan is None,
-                done=claimed.done,
-                attempts=claimed.attempts,
-                deaths=claimed.deaths,
-                encoder=claimed.encoder,
-                submitted_at=_monotonic(claimed.created_at),
-            )
-        )
+        self.inbox.put_nowait(job_submitted(claimed, tuple(tasks)))
 
     # -- deciding
 
@@ -264,7 +224,7 @@ class Dispatcher:
             worker_id=start.worker_id,
             engine_s=outcome.engine_s,
         )
-        if job is None:
+        if job is None or start.task_id not in job.kinds or start.task_id in job.claimed.done:
             return [done]
         self._log_done(start, outcome)
         if job.kinds[start.task_id] is TaskKind.INSPECT and job.claimed.plan is not None:
@@ -432,6 +392,13 @@ class Dispatcher:
         if outcome is not None:  # else the pool has reported the worker as lost, and the engine draws the conclusion
             self.inbox.put_nowait(Finished(start=start, outcome=outcome))
 
+    async def _follow(self, worker_id: str, running: RunningTask) -> None:
+        """Wait for the outcome of an attempt that another dispatcher started; not before its job can be claimed."""
+        await self._claimed.wait()
+        outcome = await self.pool.resume(worker_id, running.task_id, running.attempt)
+        if outcome is not None:
+            self.inbox.put_nowait(Finished(start=as_started(worker_id, running), outcome=outcome))
+
     async def _check(self, each: instructions.CheckDevice) -> None:
         healthy, detail = await self.pool.check(each.worker_id)
         self.inbox.put_nowait(events.DeviceChecked(at=_now(), device_id=each.device_id, healthy=healthy, detail=detail))
@@ -444,7 +411,7 @@ class Dispatcher:
             return
         self._told_at = time.monotonic()
         self.metrics.observe(self.engine.stats())
-        explained = {job_id: self.engine.explain(job_id, _now()) for job_id in list(self.jobs)[:CLAIM_LIMIT]}
+        explained = {job_id: self.engine.explain(job_id, _now()) for job_id in list(self.jobs)[:EXPLAIN_LIMIT]}
         if explained:
             await self._explain({job_id: as_json(each) for job_id, each in explained.items() if each is not None})
 
@@ -474,9 +441,14 @@ class Dispatcher:
             evidence=dict(failure.evidence),
         )
 
-    async def close(self) -> None:
-        """Hand the jobs back and end the workers; a successor may claim them at once."""
-        self.pool.close()
+    async def close(self, *, keep_workers: bool = False) -> None:
+        """Hand the jobs back; a successor may claim them at once.
+
+        Args:
+            keep_workers: leave the workers at their work for the successor; otherwise they end.
+        """
+        if not keep_workers:
+            self.pool.close()
         tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
         await ledger.release(self.database, self.owner, tokens)
 
@@ -490,8 +462,3 @@ def with_circumstances(failure: Failure, start: instructions.StartTask) -> Failu
 def _now() -> float:
     """The engine's clock: monotonic, so that a step of the wall clock moves no deadline."""
     return time.monotonic()
-
-
-def _monotonic(epoch_s: float | None) -> float | None:
-    """An epoch time on the engine's clock."""
-    return None if epoch_s is None else time.monotonic() + (epoch_s - time.time())

@@ -9,7 +9,7 @@ is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from encoders.plan import Plan
 from encoders.recognition.known import KnownContent
 from encoders.trim import Trim
 from scheduler import instructions
-from scheduler.jobs import JobState, TaskSpec, TaskState
+from scheduler.jobs import JobState, TaskKind, TaskSpec, TaskState, Tier
 
 Write = Callable[[AsyncSession], Awaitable[None]]
 
@@ -42,6 +42,8 @@ FAILURE = TypeAdapter(Failure)
 SPEC = TypeAdapter(TaskSpec)
 TRIM = TypeAdapter(Trim)
 KNOWN = TypeAdapter(KnownContent | None)
+
+INSPECT = str(TaskKind.INSPECT)
 
 TRIGGERS = {
     "too_long": VideoTrigger.TOO_LONG,
@@ -85,21 +87,48 @@ class ClaimedJob:
     deaths: Mapping[str, int]
 
 
-async def claim(database: Database, owner: str, settings: ClusterSettings, limit: int) -> list[ClaimedJob]:
-    """Take up to `limit` jobs that nobody holds, oldest first."""
+async def claim(
+    database: Database, owner: str, settings: ClusterSettings, limit: int, held: Mapping[str, int]
+) -> list[ClaimedJob]:
+    """Take up to `limit` jobs that nobody holds: abandoned ones, then waiting ones in turn.
+
+    Args:
+        held: how many jobs of each tier the caller holds already.
+    """
+    rooms = {str(tier): max(0, settings.claim_window - held.get(tier, 0)) for tier in Tier}
     async with database.write() as session:
         rows = await jobs.claim_jobs(
-            session, owner, await lease_now(session), settings.job_lease_s, limit, affinity=settings.affinity or None
+            session,
+            owner,
+            await lease_now(session),
+            settings.job_lease_s,
+            limit,
+            affinity=settings.affinity or None,
+            also=settings.also_affinities,
+            rooms=rooms,
         )
-        return [await _claimed(session, row, owner) for row in rows]
+        return await _claimed(session, rows, owner)
 
 
-async def _claimed(session: AsyncSession, row: Job, owner: str) -> ClaimedJob:
-    video = await session.get_one(Video, row.video_id)
-    inspect = inspect_task(row.id)
-    known = jobs.NewTask(task_id=inspect.task_id, kind=inspect.kind, position=0, state=TaskState.READY)
-    await jobs.add_tasks(session, row.id, row.attempt, [known])
-    tasks = await jobs.tasks_of(session, row.id)
+async def _claimed(session: AsyncSession, rows: Sequence[Job], owner: str) -> list[ClaimedJob]:
+    """What is known of claimed jobs, read for all of them at once; each has its first step from now on."""
+    job_ids = [row.id for row in rows]
+    keys = await videos.source_keys(session, [row.video_id for row in rows])
+    known = await jobs.tasks_of_jobs(session, job_ids)
+    fresh = [inspect_task(job_id) for job_id in job_ids if not any(task.kind == INSPECT for task in known[job_id])]
+    await jobs.insert_tasks(
+        session,
+        {
+            task.task_id.partition("/")[0]: jobs.NewTask(
+                task_id=task.task_id, kind=task.kind, position=0, state=TaskState.READY
+            )
+            for task in fresh
+        },
+    )
+    return [_claim_of(row, owner, keys[row.video_id], known[row.id]) for row in rows]
+
+
+def _claim_of(row: Job, owner: str, source_key: str, tasks: Sequence[jobs.TaskStand]) -> ClaimedJob:
     return ClaimedJob(
         job_id=row.id,
         video_id=row.video_id,
@@ -108,7 +137,7 @@ async def _claimed(session: AsyncSession, row: Job, owner: str) -> ClaimedJob:
         owner=owner,
         token=row.attempt,
         profile=row.profile,
-        source_key=video.source_key,
+        source_key=source_key,
         trim=TRIM.validate_python(row.options["trim"]) if row.options.get("trim") else None,
         gpu=row.gpu,
         weight=row.weight,
@@ -118,8 +147,8 @@ async def _claimed(session: AsyncSession, row: Job, owner: str) -> ClaimedJob:
         plan=PLAN.validate_python(row.plan) if row.plan else None,
         info=INFO.validate_python(row.info) if row.info else None,
         done=frozenset(task.id for task in tasks if task.state == TaskState.DONE),
-        attempts={task.id: task.attempts for task in tasks},
-        deaths={task.id: task.deaths for task in tasks},
+        attempts={task.id: task.attempts for task in tasks if task.attempts},
+        deaths={task.id: task.deaths for task in tasks if task.deaths},
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ import structlog
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.actors import CONCURRENCY, WorkerActor
+from cluster.actors import CONCURRENCY, WorkerActor, build_of
 from cluster.gpu_slots import slot_options
 from cluster.settings import ClusterSettings
 from cluster.tasks import Outcome, TaskRequest, WorkerDescription
@@ -42,10 +42,14 @@ LONGEST_PAUSE_S = 30.0
 """Between tries to start a worker on a node where starting fails: what is wrong there is not mended by haste."""
 CHECK_TIMEOUT_S = 60.0
 """A canary takes about a second on an idle core; it waits for what the worker does at the moment."""
+ADOPT_PATIENCE_S = 5.0
+"""A predecessor's worker that does not say within it what it runs is replaced: its answer takes milliseconds."""
 PING_EVERY_S = 5.0
 PING_PATIENCE_S = 30.0
 """A worker's process answers beside its work; one that keeps silent for so long hangs, whatever its task may still be
 allowed. Long enough for a host with many times more to do than cores."""
+STANDSTILL_S = 5.0
+"""A silence that was measured to be so much longer than asked for says that the one who asked stood still."""
 STOP_PATIENCE_S = 5.0
 """How long a stopped attempt may take to answer before its actor is killed."""
 
@@ -81,6 +85,14 @@ class Pool(Protocol):
 
     async def refresh(self) -> None:
         """Start workers that are missing, report those that are gone."""
+        ...
+
+    async def adopt(self) -> None:
+        """Take over the workers of a dispatcher before, with what they run: `joined` tells of each."""
+        ...
+
+    async def resume(self, worker_id: str, task_id: str, attempt: int) -> Outcome | None:
+        """The outcome of an attempt that a dispatcher before started; None when the worker is gone."""
         ...
 
     async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
@@ -155,6 +167,7 @@ class WorkerPool:
         self._draining: set[str] = set()
         self._addresses: dict[str, str] = {}
         self._alone = False
+        self._adopted: set[str] = set()
 
     @property
     def slots(self) -> int:
@@ -166,10 +179,50 @@ class WorkerPool:
         """What the workers offer together."""
         return frozenset(name for member in self.members.values() for name in member.description.backends)
 
+    async def adopt(self) -> None:
+        """Take over the actors of predecessors, with what they run: they are detached, so that they outlive those."""
+        if self.owner:
+            names = await asyncio.to_thread(predecessors_actors, self.owner)
+            await asyncio.gather(*(self._adopt(name) for name in names))
+            numbers = [int(number) for name in self.members if (number := name.rpartition("-")[2]).isdigit()]
+            self._numbers = itertools.count(1 + max(numbers, default=0))
+
+    async def _adopt(self, name: str) -> None:
+        actor = None
+        try:
+            actor = await asyncio.to_thread(ray.get_actor, name)
+            description = await asyncio.wait_for(_value(actor.take_over.remote(token_of(self.owner))), ADOPT_PATIENCE_S)
+        except (RayError, TimeoutError, ValueError):
+            if actor is not None:
+                _kill(actor)
+            return
+        if description.build != build_of(self.settings):
+            _kill(actor)
+            return
+        self._adopted.add(name)
+        self.members[description.worker_id] = Member(description=description, actor=actor)
+        log.info("worker_adopted", worker=description.worker_id, running=[each.task_id for each in description.running])
+        self._joined(description)
+
+    async def resume(self, worker_id: str, task_id: str, attempt: int) -> Outcome | None:
+        """The outcome of an attempt that a dispatcher before started; its worker keeps its time."""
+        member = self.members.get(worker_id)
+        if member is None:
+            return None
+        member.running += 1
+        try:
+            outcome: Outcome | None = await _value(member.actor.resume.remote(task_id, attempt))
+            return outcome
+        except RayError as error:
+            self._drop(worker_id, "node_lost" if NODE_DIED in str(error) else "crashed", str(error)[:300])
+            return None
+        finally:
+            member.running -= 1
+
     async def refresh(self) -> None:
         """Start what is missing on nodes that are alive; report workers of nodes that are gone."""
         if not self._alone and self.owner:
-            await asyncio.to_thread(end_predecessors, self.owner)
+            await asyncio.to_thread(end_predecessors, self.owner, self._adopted)
             self._alone = True
         nodes = await asyncio.to_thread(ray.nodes)
         alive = {node["NodeID"]: node for node in nodes if node["Alive"]}
@@ -213,6 +266,7 @@ class WorkerPool:
                 max_restarts=0,
                 max_task_retries=0,
                 name=f"{self.owner}/{worker_id}" if self.owner else None,
+                lifetime="detached" if self.owner else None,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False),
                 **options,
             ).remote(self.settings, worker_id)
@@ -242,9 +296,14 @@ class WorkerPool:
 
     async def _ping(self, worker_id: str, member: Member) -> None:
         """Ask a worker whether it lives; one that is silent is ended, and what it ran goes on elsewhere."""
+        asked_at = time.monotonic()
         try:
             await asyncio.wait_for(_value(member.actor.ping.remote()), PING_PATIENCE_S)
         except TimeoutError:
+            if time.monotonic() - asked_at > PING_PATIENCE_S + STANDSTILL_S:
+                # It was this process that stood still; a successor may have taken the worker over by now.
+                member.ping_due = time.monotonic() + PING_EVERY_S
+                return
             self._drop(worker_id, "hung", f"it has not answered for {PING_PATIENCE_S:.0f} s")
             _kill(member.actor)
         except RayError as error:
@@ -294,7 +353,9 @@ class WorkerPool:
         if member is None:
             return
         try:
-            await asyncio.wait_for(_value(member.actor.stop.remote(task_id, attempt)), STOP_PATIENCE_S)
+            await asyncio.wait_for(
+                _value(member.actor.stop.remote(task_id, attempt, token_of(self.owner))), STOP_PATIENCE_S
+            )
         except (TimeoutError, RayError):
             self._drop(worker_id, "hung", "it did not answer to stop")
             _kill(member.actor)
@@ -358,11 +419,20 @@ class WorkerPool:
         self.members.clear()
 
 
-def end_predecessors(owner: str) -> int:
-    """Kill the actors of owners of the same leadership whose tokens are lower; answers how many. Blocks."""
+def predecessors_actors(owner: str) -> list[str]:
+    """Names of the actors of owners of the same leadership whose tokens are lower. Blocks."""
+    return [name for name in ray.util.list_named_actors() if precedes(name.rpartition("/")[0], owner)]
+
+
+def end_predecessors(owner: str, keep: Collection[str] = ()) -> int:
+    """Kill the actors of owners of the same leadership whose tokens are lower; answers how many. Blocks.
+
+    Args:
+        keep: names of those that were taken over.
+    """
     ended = 0
-    for name in ray.util.list_named_actors():
-        if not precedes(name.rpartition("/")[0], owner):
+    for name in predecessors_actors(owner):
+        if name in keep:
             continue
         try:
             _kill(ray.get_actor(name))
@@ -376,10 +446,16 @@ def end_predecessors(owner: str) -> int:
 
 def precedes(other: str, owner: str) -> bool:
     """Whether an owner "leadership/who#token" was fenced off by another of the same leadership."""
-    led, _, token = owner.rpartition("#")
+    led, _, _ = owner.rpartition("#")
     other_led, _, other_token = other.rpartition("#")
     same = led.rpartition("/")[0] == other_led.rpartition("/")[0]
-    return same and other_token.isdigit() and int(other_token) < int(token)
+    return same and other_token.isdigit() and int(other_token) < token_of(owner)
+
+
+def token_of(owner: str) -> int:
+    """The fencing token of an owner "leadership/who#token"; 0 of one without."""
+    token = owner.rpartition("#")[2]
+    return int(token) if token.isdigit() else 0
 
 
 async def _value(reference: Any) -> Any:

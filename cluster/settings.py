@@ -39,6 +39,13 @@ class ClusterSettings(BaseSettings):
     affinity: str = Field(default="")
     """Name of this cluster or region: its dispatcher claims jobs of this affinity and jobs of none."""
 
+    also_affinities: tuple[str, ...] = Field(default=())
+    """Affinities of other clusters or regions whose jobs this dispatcher may claim too, as a JSON list."""
+
+    claim_window: int = Field(default=2000, ge=1)
+    """Jobs of a tier that a dispatcher holds; beyond it only the first few of each user are claimed. What a successor
+    has to read, and what memory a long queue takes, is bounded by it."""
+
     worker_slots: int = Field(default=0, ge=0)
     """Encode slots on a node that does not say so by a Ray resource; 0 means one for each core."""
 
@@ -51,7 +58,7 @@ class ClusterSettings(BaseSettings):
     job_lease_s: float = Field(default=20.0, gt=0, le=LONGEST_LEASE_S)
     """How long a claimed job stays with a dispatcher that no longer renews it, seconds."""
 
-    leader_lease_s: float = Field(default=6.0, gt=0, le=LONGEST_LEASE_S)
+    leader_lease_s: float = Field(default=4.0, gt=0, le=LONGEST_LEASE_S)
     """How long a dead dispatcher's leadership lasts, seconds: a standby takes over within this."""
 
     poll_s: float = Field(default=1.0, gt=0)

@@ -90,13 +90,30 @@ Outcome = Done | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTask:
+    """An attempt on a worker, as the worker tells it to a dispatcher that did not start it.
+
+    Attributes:
+        elapsed_s: since it began.
+    """
+
+    job_id: str
+    task_id: str
+    attempt: int
+    backend: str
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDescription:
-    """What a worker says of itself when it has started.
+    """What a worker says of itself when it has started, and to each dispatcher that takes it over.
 
     Attributes:
         device_id: GPU UUID, or "cpu:<node>".
         backends: that its host has proven, best first.
         device_sessions: encode sessions of its whole device, shared by the device's workers; 0 = no limit.
+        running: attempts that it runs, or whose outcomes it holds because nobody may have heard of them.
+        build: identity of the code and settings that it was started with.
     """
 
     worker_id: str
@@ -105,3 +122,5 @@ class WorkerDescription:
     pid: int
     backends: tuple[str, ...]
     device_sessions: int = 0
+    running: tuple[RunningTask, ...] = ()
+    build: str = ""

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import FencedOut, IllegalTransition, RowMissing
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import JOB_SEQ, Job, Task, new_id
+from cluster.metadata.turns import next_turn, of_affinity, take_waiting
 from cluster.metadata.videos import lock_video, set_video_status
 from cluster.settings import LONGEST_LEASE_S
 from scheduler.jobs import JobState
@@ -59,8 +60,19 @@ class NewTask:
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
+class TaskStand(NamedTuple):
+    """Where a step stands."""
+
+    id: str
+    kind: str
+    state: str
+    attempts: int
+    deaths: int
+
+
 async def enqueue_job(session: AsyncSession, job: NewJob, now: float) -> Job:
-    """Add a job to the queue, in the transaction that completed its upload; its place is by `seq`."""
+    """Add a job to the queue, in the transaction that completed its upload; its turn is by `turns`."""
+    turn, place = await next_turn(session, job.tier, job.user_id)
     row = Job(
         id=job.job_id,
         video_id=job.video_id,
@@ -74,6 +86,8 @@ async def enqueue_job(session: AsyncSession, job: NewJob, now: float) -> Job:
         deadline_at=job.deadline_at,
         affinity=job.affinity,
         seq=await _next_seq(session),
+        turn=turn,
+        place=place,
         created_at=now,
     )
     session.add(row)
@@ -90,8 +104,10 @@ async def claim_jobs(
     affinity: str | None = None,
     exclude: Collection[str] = (),
     tier: str | None = None,
+    also: Collection[str] = (),
+    rooms: Mapping[str, int] | None = None,
 ) -> list[Job]:
-    """Take jobs nobody holds: those whose lease is over, then queued ones; ordered by `seq`. They are RUNNING now.
+    """Take jobs nobody holds: those whose lease is over, then queued ones, users in turn. They are RUNNING now.
 
     Their `attempt` has risen: it is the fencing token of this claim. A paused job is left where it is, unless it must
     be cancelled. Two callers at once never get the same job.
@@ -101,19 +117,20 @@ async def claim_jobs(
             that clock was set back, and is over.
         affinity: jobs of this cluster or region and of none; None: only those of none.
         exclude: jobs to leave alone.
-        tier: of this tier only, so that one tier's backlog does not hide another's jobs.
+        tier: of this tier only.
+        also: affinities of others that may be claimed too.
+        rooms: how many more jobs of each tier the caller wants to hold; of waiting jobs beyond that, only the first few
+            of each user are taken. None: as many as there are.
     """
     wanted = [or_(Job.paused.is_(False), Job.cancel_requested.is_(True))]
-    wanted.append(Job.affinity.is_(None) if not affinity else or_(Job.affinity.is_(None), Job.affinity == affinity))
+    wanted.append(of_affinity(affinity, also))
     if tier is not None:
         wanted.append(Job.tier == str(tier))
     if exclude:
         wanted.append(Job.id.not_in(list(exclude)))
     abandoned = and_(Job.state.in_(ACTIVE), or_(Job.lease_until < now, Job.lease_until > now + LONGEST_LEASE_S))
     claimed = await _lock_free(session, [abandoned, *wanted], limit)
-    if len(claimed) < limit:
-        waiting = and_(Job.state == QUEUED, Job.lease_owner.is_(None))
-        claimed += await _lock_free(session, [waiting, *wanted], limit - len(claimed))
+    claimed += await take_waiting(session, wanted, limit - len(claimed), rooms or {})
     for job in claimed:
         job.state = RUNNING
         job.attempt += 1
@@ -121,7 +138,7 @@ async def claim_jobs(
         job.lease_until = now + lease_s
         job.started_at = job.started_at or now
     await session.flush()
-    return sorted(claimed, key=lambda job: job.seq)
+    return claimed
 
 
 async def renew_leases(
@@ -200,20 +217,9 @@ async def add_tasks(session: AsyncSession, job_id: str, token: int, tasks: Itera
     """
     await _fence(session, job_id, token)
     known = set((await session.scalars(select(Task.id).where(Task.job_id == job_id))).all())
-    session.add_all(
-        Task(
-            id=task.task_id,
-            job_id=job_id,
-            kind=str(task.kind),
-            position=task.position,
-            needs=list(task.needs),
-            spec=dict(task.spec),
-            state=str(task.state),
-        )
-        for task in tasks
-        if task.task_id not in known
-    )
-    await session.flush()
+    rows = [_row(job_id, task) for task in tasks if task.task_id not in known]
+    if rows:
+        await session.execute(insert(Task), rows)
 
 
 async def save_task(session: AsyncSession, job_id: str, token: int, task_id: str, **fields: Any) -> None:
@@ -313,6 +319,24 @@ async def tasks_of(session: AsyncSession, job_id: str) -> Sequence[Task]:
     return (await session.scalars(query)).all()
 
 
+async def tasks_of_jobs(session: AsyncSession, job_ids: Sequence[str]) -> Mapping[str, list[TaskStand]]:
+    """Where the steps of several jobs stand, by job; a job without steps has an empty list."""
+    found: dict[str, list[TaskStand]] = {job_id: [] for job_id in job_ids}
+    columns = (Task.job_id, Task.id, Task.kind, Task.state, Task.attempts, Task.deaths)
+    for start in range(0, len(job_ids), _BATCH):
+        rows = await session.execute(select(*columns).where(Task.job_id.in_(job_ids[start : start + _BATCH])))
+        for row in rows:
+            stand = TaskStand(row.id, row.kind, row.state, row.attempts, row.deaths)
+            found[row.job_id].append(stand)
+    return found
+
+
+async def insert_tasks(session: AsyncSession, tasks: Mapping[str, NewTask]) -> None:
+    """Add a new step to each of several jobs that were claimed in this transaction."""
+    if tasks:
+        await session.execute(insert(Task), [_row(job_id, task) for job_id, task in tasks.items()])
+
+
 async def queue_depths(session: AsyncSession) -> dict[tuple[str, str], int]:
     """How many jobs are queued and running: (tier, state) -> count; pairs without jobs are absent."""
     query = select(Job.tier, Job.state, func.count()).where(Job.state.in_(ACTIVE)).group_by(Job.tier, Job.state)
@@ -374,10 +398,17 @@ def _claimed(job_id: str, token: int) -> tuple[ColumnElement[bool], ...]:
 
 
 async def _fence(session: AsyncSession, job_id: str, token: int) -> None:
-    """Hold the job's row against other claims until the commit, or say that the claim is stale."""
+    """Hold the job's row against other claims until the commit, or say that the claim is stale.
+
+    Once in a transaction is enough: the row stays locked.
+    """
+    fenced: set[tuple[str, int]] = session.info.setdefault("fenced", set())
+    if (job_id, token) in fenced:
+        return
     held = await session.scalar(select(Job.id).where(*_claimed(job_id, token)).with_for_update(read=True))
     if held is None:
         raise _fenced_out(job_id, token)
+    fenced.add((job_id, token))
 
 
 async def _write(session: AsyncSession, job_id: str, token: int, **fields: Any) -> bool:
@@ -390,6 +421,20 @@ async def _write(session: AsyncSession, job_id: str, token: int, **fields: Any) 
         .execution_options(synchronize_session=False)
     )
     return written is not None
+
+
+def _row(job_id: str, task: NewTask) -> dict[str, Any]:
+    return {
+        "id": task.task_id,
+        "job_id": job_id,
+        "kind": str(task.kind),
+        "position": task.position,
+        "needs": list(task.needs),
+        "spec": dict(task.spec),
+        "state": str(task.state),
+        "attempts": 0,
+        "deaths": 0,
+    }
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -50,7 +51,9 @@ async def reprioritise(session: AsyncSession, job_id: str, tier: str | None, wei
         IllegalTransition: the job is over, or unknown.
     """
     named = {"tier": tier, "weight": weight}
-    values = {name: value for name, value in named.items() if value is not None}
+    values: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if tier is not None:
+        values |= {"turn": 0, "place": 0}  # turns of two tiers have nothing to do with each other: it goes to the front
     changed = await session.scalar(
         update(Job)
         .where(Job.id == job_id, Job.state.in_(ACTIVE))

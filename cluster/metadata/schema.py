@@ -123,6 +123,7 @@ class Job(Base):
     __table_args__ = (
         Index(None, "state", "seq"),
         Index(None, "state", "tier", "seq"),
+        Index(None, "state", "tier", "turn", "seq"),
         Index(None, "state", "lease_until"),
         Index(None, "user_id", "state"),
         Index(None, "video_id"),
@@ -146,6 +147,10 @@ class Job(Base):
     deadline_at: Mapped[float | None]
     seq: Mapped[int] = mapped_column(BigInteger)
     """Order of arrival, unique and rising."""
+    turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Order in which jobs of a tier are claimed, users in turn: see `turns`."""
+    place: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Jobs that its owner had in the tier when it came."""
     affinity: Mapped[str | None] = mapped_column(String(100))
     """Only dispatchers of this cluster or region may claim it; None: any."""
     attempt: Mapped[int] = mapped_column(default=0)

@@ -11,7 +11,7 @@ import pytest
 from planned import INFO, plan_of
 from pretend_farm import Stage, at_work, doorbell, succeed
 
-from cluster.dispatcher import Finished
+from cluster.active_jobs import Finished
 from cluster.metadata import jobs
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
@@ -179,3 +179,25 @@ async def test_a_second_answer_of_an_inspection_changes_no_plan(stage: Stage) ->
         await stage.until(job_id, JobState.COMPLETED)
     assert len({request.task_id for request in seen if request.kind is TaskKind.SEGMENT}) == 4
     assert all(request.plan == plan for request in seen if request.kind is not TaskKind.INSPECT)
+
+
+async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_again(stage: Stage) -> None:
+    first, pool = stage.dispatcher("lead#1")
+    pool.hold = asyncio.Event()
+    job_id = await stage.submit("1")
+    work = asyncio.create_task(first.run(doorbell))
+    async with asyncio.timeout(20):
+        while not pool.held:
+            await asyncio.sleep(0.02)
+    work.cancel()  # kill -9: nothing is handed back, and the worker goes on
+    second, successor_pool = stage.dispatcher("lead#2")
+    successor_pool.outlived = pool
+    async with stage.database.write() as session:
+        assert await jobs.free_claims(session, "lead", keep="lead#2") == 1
+    async with at_work(second):
+        while not successor_pool.resumed:
+            await asyncio.sleep(0.02)
+        pool.hold.set()
+        await stage.until(job_id, JobState.COMPLETED)
+    assert successor_pool.resumed == [f"{job_id}/inspect"]
+    assert f"{job_id}/inspect" not in {request.task_id for request in successor_pool.asked}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import av
 import pytest
+from clips import write_clip
 
 from encoders.backends.frames import FrameReader
 from encoders.media import Copy, MediaInfo
 from encoders.probe import probe_source
 from encoders.remux import NAME, mend_source
-from clips import write_clip
 
 
 def mended(path: Path, folder: Path) -> MediaInfo:

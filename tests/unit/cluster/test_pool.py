@@ -11,9 +11,10 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from cluster import pool as pool_module
-from cluster.pool import Member, WorkerPool, end_predecessors, precedes
+from cluster.actors import build_of
+from cluster.pool import Member, WorkerPool, end_predecessors, precedes, token_of
 from cluster.settings import ClusterSettings
-from cluster.tasks import WorkerDescription
+from cluster.tasks import Done, RunningTask, WorkerDescription
 
 
 class Call:
@@ -22,7 +23,7 @@ class Call:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    async def remote(self) -> Any:
+    async def remote(self, *_: Any) -> Any:
         if isinstance(self.answer, float):
             await asyncio.sleep(self.answer)
         if isinstance(self.answer, Exception):
@@ -34,7 +35,7 @@ class Actor:
     """A stand-in for an actor handle."""
 
     def __init__(self, answer: Any) -> None:
-        self.ping = Call(answer)
+        self.ping = self.take_over = self.resume = Call(answer)
 
 
 @pytest.fixture
@@ -126,3 +127,51 @@ def test_workers_of_predecessors_are_ended_and_no_others(monkeypatch: pytest.Mon
     monkeypatch.setattr(pool_module.ray, "get_actor", actor)
     assert end_predecessors("dispatcher//b#3") == 2
     assert killed == names[:2]
+
+
+async def test_a_successor_takes_over_what_answers_and_fits_and_ends_the_rest(
+    tmp_path: Path, killed: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ClusterSettings(data_dir=tmp_path)
+    running = (RunningTask(job_id="j", task_id="j/segment/00001", attempt=2, backend="cpu", elapsed_s=3.0),)
+
+    def worker(name: str, build: str) -> Actor:
+        about = {"worker_id": name, "node_id": "n", "device_id": "cpu:n", "pid": 1, "backends": ("cpu",)}
+        return Actor(WorkerDescription(**about, running=running, build=build))
+
+    actors = {
+        "dispatcher//a#2/n-7": worker("n-7", build_of(settings)),
+        "dispatcher//a#2/n-8": worker("n-8", "other code or settings"),
+        "dispatcher//a#2/n-9": Actor(9.0),
+        "dispatcher//a#2/n-10": Actor(ActorDiedError()),
+        "dispatcher//c#4/n-1": worker("n-1", build_of(settings)),
+        "dispatcher/us/a#1/n-2": worker("n-2", build_of(settings)),
+    }
+    monkeypatch.setattr(pool_module.ray.util, "list_named_actors", lambda: list(actors))
+    monkeypatch.setattr(pool_module.ray, "get_actor", actors.__getitem__)
+    monkeypatch.setattr(pool_module, "ADOPT_PATIENCE_S", 0.05)
+    told: list[WorkerDescription] = []
+    pool = WorkerPool(settings, told.append, lambda *_: None, owner="dispatcher//b#3")
+    await pool.adopt()
+    assert [(worker.worker_id, worker.running) for worker in told] == [("n-7", running)]
+    assert {id(actor) for actor in killed} == {id(actors[f"dispatcher//a#2/n-{number}"]) for number in (8, 9, 10)}
+    killed.clear()
+    assert end_predecessors(pool.owner, pool._adopted) == 3
+    assert actors["dispatcher//a#2/n-7"] not in killed
+
+
+async def test_the_outcome_of_a_survivor_is_fetched_from_its_worker(
+    pool: WorkerPool, lost: list[tuple[str, str]]
+) -> None:
+    done = Done(engine_s=1.0, wall_s=1.0)
+    join(pool, "lives", done)
+    join(pool, "died", ActorDiedError())
+    assert await pool.resume("lives", "j/inspect", 1) == done
+    assert await pool.resume("died", "j/inspect", 1) is None
+    assert await pool.resume("gone", "j/inspect", 1) is None
+    assert lost == [("died", "crashed")]
+
+
+@pytest.mark.parametrize(("owner", "token"), [("dispatcher/eu/a#12", 12), ("test", 0), ("", 0)])
+def test_the_token_of_an_owner(owner: str, token: int) -> None:
+    assert token_of(owner) == token

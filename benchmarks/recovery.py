@@ -1,0 +1,258 @@
+"""A dispatcher is killed with hundreds of tasks in flight: how long until all slots work again, and what it costs.
+
+The database and the dispatcher processes are real; the slots pretend (simulated_workers.py), in this process, and live
+on when a dispatcher is killed with SIGKILL. Two cases: a standby takes over, and the same dispatcher is started anew.
+
+- *back to full use*: from the kill until as many slots work as did before it (the median of the ten seconds before);
+  slots that run dry meanwhile count as what they are, idle.
+- *repeated*: tasks that were begun again although an earlier attempt of them ran or had ended. Must be 0.
+- *lost*: jobs that do not end as COMPLETED, or tasks that no slot ran to the end. Must be 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+from sqlalchemy import func, select
+
+from benchmarks.environment import write_results
+from benchmarks.simulated_workers import SimulatedWorkers, back_at, level_before
+from cluster.metadata import jobs
+from cluster.metadata.database import Database
+from cluster.metadata.lifecycle import VideoStatus
+from cluster.metadata.migrate import migrate
+from cluster.metadata.schema import Job, Video
+from cluster.processes import die_with_parent
+from cluster.settings import ClusterSettings
+from gateway.farm import as_environment
+from scheduler.jobs import JobState, Tier
+
+SETTLE_S = 12.0
+"""Time at full use before a kill; the level before it is taken over the last ten seconds."""
+LEVEL_S = 10.0
+FILL_TIMEOUT_S = 120.0
+USERS = 40
+JOB_MINUTES = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """One kill.
+
+    Attributes:
+        level: slots at work before it, median.
+        lowest: fewest slots at work after it.
+        seconds: until the level was reached again; infinite when it never was.
+    """
+
+    successor: str
+    in_flight: int
+    level: int
+    lowest: int
+    seconds: float
+
+
+class DispatcherProcess:
+    """One process of the real dispatcher; killed with this one."""
+
+    def __init__(self, name: str, settings: ClusterSettings, socket: Path, log: Path) -> None:
+        environment = {**os.environ, **as_environment(settings), "REELMILL_DISPATCHER_NAME": name}
+        environment["REELMILL_DATA_DIR"] = str(settings.root)
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.simulated_dispatch", str(socket)],
+                cwd=Path(__file__).resolve().parent.parent,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(),
+            )
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+async def submit_jobs(database: Database, count: int) -> None:
+    """Queue so many jobs of all tiers."""
+    now = time.time()
+    async with database.write() as session:
+        for number in range(count):
+            name = f"{number:06d}"
+            user = f"user-{number % USERS}"
+            session.add(
+                Video(
+                    id=f"v{name}",
+                    user_id=user,
+                    title="simulated",
+                    visibility="private",
+                    filename="simulated.mp4",
+                    content_type="video/mp4",
+                    size_bytes=1,
+                    profile="default",
+                    status=VideoStatus.UPLOADED.value,
+                    source_key=f"sources/{name}",
+                    created_at=now,
+                    updated_at=now,
+                )
+            )
+            await session.flush()
+            tier = tuple(Tier)[number % len(Tier)]
+            job = jobs.NewJob(video_id=f"v{name}", user_id=user, tier=tier, profile="default", job_id=f"j{name}")
+            await jobs.enqueue_job(session, job, now)
+
+
+async def states(database: Database) -> Mapping[str, int]:
+    """State -> number of jobs."""
+    async with database.read() as session:
+        rows = (await session.execute(select(Job.state, func.count()).group_by(Job.state))).all()
+    return {str(state): int(count) for state, count in rows}
+
+
+class RecoveryRun:
+    """The farm of one measurement."""
+
+    def __init__(self, settings: ClusterSettings, workers: SimulatedWorkers, folder: Path) -> None:
+        self.settings = settings
+        self.workers = workers
+        self.folder = folder
+        self.socket = folder / "workers.sock"
+        self._started = 0
+
+    def start(self, name: str) -> DispatcherProcess:
+        """A dispatcher; one of the same name takes its own leadership over, another stands by."""
+        self._started += 1
+        return DispatcherProcess(name, self.settings, self.socket, self.folder / f"dispatcher-{self._started}.log")
+
+    async def fill(self) -> None:
+        """Wait until every slot has work, and some more."""
+        deadline = time.monotonic() + FILL_TIMEOUT_S
+        while self.workers.busy < 0.98 * self.workers.slots:
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"only {self.workers.busy} of {self.workers.slots} slots have work")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(SETTLE_S)
+
+    async def kill(self, victim: DispatcherProcess, successor: str) -> Recovery:
+        """Kill a dispatcher, and see how its successor does: `successor` is started anew unless it stands by."""
+        in_flight = len(self.workers.running())
+        at = time.monotonic()
+        victim.kill()
+        level = level_before(self.workers.changes, at, LEVEL_S)
+        seconds = math.inf
+        deadline = at + FILL_TIMEOUT_S
+        while seconds == math.inf and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            seconds = back_at(self.workers.changes, at, level) - at
+        lowest = min((change.busy for change in self.workers.changes if change.at > at), default=0)
+        return Recovery(successor=successor, in_flight=in_flight, level=level, lowest=lowest, seconds=seconds)
+
+
+async def measure(
+    *, tasks: int, kills: int, segment_s: float, jobs_count: int, folder: Path, database_url: str
+) -> tuple[list[Recovery], int, int]:
+    """Kill dispatchers in turn, both ways. Returns (recoveries, repeated tasks, lost jobs)."""
+    settings = ClusterSettings(data_dir=folder, database_url=database_url)
+    await asyncio.to_thread(migrate, settings.effective_database_url)
+    database = Database(settings.effective_database_url)
+    workers = SimulatedWorkers(slots=tasks, segment_s=segment_s, minutes=JOB_MINUTES)
+    run = RecoveryRun(settings, workers, folder)
+    await workers.listen(run.socket)
+    recoveries: list[Recovery] = []
+    with ExitStack() as stack:
+        await submit_jobs(database, jobs_count)
+        leader, name = run.start("a0"), "a0"
+        stack.callback(leader.kill)
+        for number in range(1, kills + 1):
+            await run.fill()
+            if number % 2:
+                name = f"a{number}"
+                successor = run.start(name)
+                stack.callback(successor.kill)
+                await asyncio.sleep(SETTLE_S)
+                recoveries.append(await run.kill(leader, "standby"))
+            else:
+                killed = asyncio.create_task(run.kill(leader, "restart"))
+                await asyncio.sleep(0)
+                leader.process.wait()
+                successor = run.start(name)
+                stack.callback(successor.kill)
+                recoveries.append(await killed)
+            leader = successor
+            print_recovery(recoveries[-1])
+        await finish(database, jobs_count)
+    repeated = sum(1 for count in workers.begun.values() if count > 1)
+    async with database.read() as session:
+        completed = await session.scalar(
+            select(func.count()).where(Job.state == str(JobState.COMPLETED)).select_from(Job)
+        )
+    await workers.close()
+    await database.close()
+    return recoveries, repeated, jobs_count - int(completed or 0)
+
+
+async def finish(database: Database, count: int) -> None:
+    """Wait until all jobs are over, as long as they go on."""
+    while True:
+        found = await states(database)
+        over = sum(found.get(str(state), 0) for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED))
+        if over == count:
+            return
+        await asyncio.sleep(1.0)
+
+
+def print_recovery(it: Recovery) -> None:
+    """One line."""
+    print(
+        f"{it.successor:>8}: killed with {it.in_flight} tasks in flight ({it.level} slots at work); "
+        f"back after {it.seconds:.1f} s, fewest at work {it.lowest}",
+        flush=True,
+    )
+
+
+@click.command()
+@click.option("--tasks", default=500, show_default=True, help="Slots, and so tasks in flight.")
+@click.option("--kills", default=4, show_default=True, help="In turn: a standby takes over, the same one is restarted.")
+@click.option("--segment-s", default=15.0, show_default=True, help="Median time of a segment on a slot.")
+@click.option("--jobs", "jobs_count", default=400, show_default=True, help="Jobs in the queue.")
+@click.option("--database-url", default="", help="SQLAlchemy URL of an empty database; SQLite in a new folder if none.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the logs; a temporary one if none.")
+def command(
+    tasks: int, kills: int, segment_s: float, jobs_count: int, database_url: str, json_path: Path | None,
+    keep: Path | None,
+) -> None:  # fmt: skip
+    """Kill the dispatcher with hundreds of tasks in flight; seconds until all slots work again."""
+    with tempfile.TemporaryDirectory(prefix="recovery-") as temporary:
+        folder = keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        recoveries, repeated, lost = asyncio.run(
+            measure(
+                tasks=tasks, kills=kills, segment_s=segment_s, jobs_count=jobs_count, folder=folder,
+                database_url=database_url,
+            )
+        )  # fmt: skip
+    worst = max((it.seconds for it in recoveries), default=0.0)
+    print(f"{tasks} slots, {kills} kills: back to full use within {worst:.1f} s; repeated {repeated}, lost {lost}")
+    if json_path is not None:
+        results = {
+            "slots": tasks, "segment_s": segment_s, "kills": [asdict(it) for it in recoveries],
+            "repeated": repeated, "lost": lost,
+        }  # fmt: skip
+        write_results(json_path, "recovery", results)
+    if repeated or lost:
+        raise SystemExit(1)
