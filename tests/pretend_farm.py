@@ -155,7 +155,7 @@ class Stage:
         assert isinstance(made.pool, PretendPool)
         return made, made.pool
 
-    async def submit(self, name: str, tier: str = "free") -> str:
+    async def submit(self, name: str, tier: str = "free", gpu: str = "prefer") -> str:
         now = time.time()
         async with self.database.write() as session:
             session.add(
@@ -175,7 +175,9 @@ class Stage:
                 )
             )
             await session.flush()
-            job = jobs.NewJob(video_id=f"v{name}", user_id=f"u{name}", tier=tier, profile="default", job_id=f"j{name}")
+            job = jobs.NewJob(
+                video_id=f"v{name}", user_id=f"u{name}", tier=tier, profile="default", gpu=gpu, job_id=f"j{name}"
+            )
             await jobs.enqueue_job(session, job, now)
         return f"j{name}"
 
