@@ -14,7 +14,7 @@ from encoders.backends.base import BackendName, Capability, EncodedPicture, Segm
 from encoders.backends.nvdec import why_not
 from encoders.backends.nverrors import DeviceFault, NoDevice
 from encoders.backends.nvlane import LumaTap, NvencLane
-from encoders.backends.nvparams import B_FRAMES, settings_digest
+from encoders.backends.nvparams import settings_digest
 from encoders.backends.probe import proven
 from encoders.backends.proof import DeviceProof, GpuProbe, nvenc_capability
 from encoders.ladder import Rendition
@@ -50,7 +50,7 @@ class NvencBackend:
         """
         device = self._device()
         library = self._probe.versions.get("PyNvVideoCodec", "unknown")
-        settings = settings_digest(preset, min(B_FRAMES, device.max_b_frames))
+        settings = settings_digest(preset, {codec: device.b_frames_of(codec) for codec in device.encodes})
         return f"nvenc-{library}-{self._probe.driver}-sm{device.architecture}-{preset}-{settings}".replace(" ", "")
 
     def accepts(self, video: VideoTrack) -> str:

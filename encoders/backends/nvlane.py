@@ -14,7 +14,7 @@ from encoders.backends.cuda import Array, CudaDevice, DeviceMemory, Mark, Pinned
 from encoders.backends.nvdec import why_not
 from encoders.backends.nverrors import Unsupported, typed_errors
 from encoders.backends.nvframes import LadderFrames
-from encoders.backends.nvparams import B_FRAMES, EncoderSpec, plan_encoder
+from encoders.backends.nvparams import B_FRAMES, EncoderSpec, codec_of, plan_encoder
 from encoders.backends.nvsession import NvencSession, SurfaceInput, open_session
 from encoders.backends.painted import PaintedFrames, fill_slot
 from encoders.backends.proof import DeviceProof
@@ -74,10 +74,16 @@ class NvencLane:
     def _begin(self, request: SegmentRequest, grid: Grid, sleep: Callable[[float], None]) -> dict[str, NvencSession]:
         specs = {
             rendition.name: plan_encoder(
-                rendition, grid, request.plan.preset, b_frames=min(B_FRAMES, self.proof.max_b_frames)
+                rendition,
+                grid,
+                request.plan.preset,
+                b_frames=min(B_FRAMES, self.proof.b_frames_of(codec_of(rendition))),
             )
             for rendition in self.renditions
         }
+        for spec in specs.values():
+            if spec.codec not in self.proof.encodes:
+                raise Unsupported(f"this GPU's NVENC was not proven to encode {spec.codec}")
         if specs != self._specs:
             self._sessions, self._specs = {}, specs
         for name, spec in specs.items():

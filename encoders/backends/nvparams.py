@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -65,9 +66,10 @@ NVENC_MULTIPASS: dict[Speed, str | None] = {Speed.FAST: None, Speed.BALANCED: "q
 B_FRAMES = 3
 """As x264 in the CPU lane; devices that cannot (caps num_max_bframes 0) get none."""
 
-REORDER_FRAMES = 2
+REORDER_FRAMES: dict[NvCodec, int] = {NvCodec.H264: 2, NvCodec.HEVC: 2, NvCodec.AV1: 0}
 """How far decode times run ahead of presentation: enough for three B-frames with one of them a reference. The same as
-x264's with three B-frames and b-pyramid, so players see the same start in every lane. Source: H.264, C.4.5.3."""
+x264's with three B-frames and b-pyramid, so players see the same start in every lane. Source: H.264, C.4.5.3. An AV1
+temporal unit shows exactly one picture, so times do not cross. Source: AV1 Codec ISO Media File Format Binding, 2.4."""
 
 VBV_INITIAL = Fraction(6, 10)
 """How full the VBV is when a segment starts. Segments are encoded apart and joined; 0.9 full at each start would let
@@ -76,7 +78,9 @@ the joined stream overdraw the buffer that a player has; how much 0.6 leaves is 
 SPATIAL_AQ = 8
 """Strength 1 to 15. Spatial or temporal adaptive quantisation, not both. Source: "Using FFmpeg with NVIDIA GPU", 6."""
 
-MIN_CQ, MAX_CQ = 1, 51
+MIN_CQ = 1
+MAX_CQ: dict[NvCodec, int] = {NvCodec.H264: 51, NvCodec.HEVC: 51, NvCodec.AV1: 63}
+"""Source: nvEncodeAPI.h, NV_ENC_RC_PARAMS.targetQuality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ class EncoderSpec:
         width, height: even, pixels.
         fps: frames per second, exact.
         gop_frames: distance of IDR frames; also forced on the grid frame by frame.
-        cq: constant quality, 1 (best) to 51, capped by `maxrate_bps` over `bufsize_bits`.
+        cq: constant quality, 1 (best) to 51, of AV1 to 63, capped by `maxrate_bps` over `bufsize_bits`.
         b_frames: 0 to 3.
     """
 
@@ -105,12 +109,17 @@ class EncoderSpec:
     def __post_init__(self) -> None:
         if self.width < 2 or self.height < 2 or self.width % 2 or self.height % 2:
             raise ValueError(f"{self.width}x{self.height}: NVENC's 4:2:0 needs even, positive sizes")
-        if not MIN_CQ <= self.cq <= MAX_CQ:
-            raise ValueError(f"cq {self.cq} is outside {MIN_CQ}..{MAX_CQ}")
+        if not MIN_CQ <= self.cq <= MAX_CQ[self.codec]:
+            raise ValueError(f"cq {self.cq} is outside {MIN_CQ}..{MAX_CQ[self.codec]}")
         if self.fps <= 0 or self.gop_frames < 1 or self.maxrate_bps < 1 or self.bufsize_bits < 1:
             raise ValueError("rate, GOP, maximum rate and buffer must be positive")
         if not 0 <= self.b_frames <= B_FRAMES:
             raise ValueError(f"{self.b_frames} B-frames: want 0..{B_FRAMES}")
+
+    @property
+    def reorder_frames(self) -> int:
+        """How far decode times run ahead of presentation, frames."""
+        return REORDER_FRAMES[self.codec]
 
     @property
     def vbv_initial_bits(self) -> int:
@@ -130,19 +139,25 @@ def speed_of(preset: str) -> Speed:
         raise BadConfiguration(f"preset {preset!r}: want one of {', '.join(SPEED_OF_X264_PRESET)}") from None
 
 
+def codec_of(rendition: Rendition) -> NvCodec:
+    """What a rendition is encoded as."""
+    return NvCodec(getattr(rendition, "codec", NvCodec.H264))
+
+
 def plan_encoder(rendition: Rendition, grid: Grid, preset: str, *, b_frames: int = B_FRAMES) -> EncoderSpec:
-    """The NVENC session of a rendition: H.264, constant quality under the rendition's cap.
+    """The NVENC session of a rendition: constant quality under the rendition's cap.
 
     The crf number is taken over as NVENC's cq. Both run over the quantiser's scale, and the quality of the two is not
     the same at the same number: `python -m benchmarks gpu` prints both encoders' rate and PSNR on a machine with NVENC.
     """
+    codec = codec_of(rendition)
     return EncoderSpec(
-        codec=NvCodec.H264,
+        codec=codec,
         width=rendition.width,
         height=rendition.height,
         fps=grid.fps,
         gop_frames=grid.gop_frames,
-        cq=max(MIN_CQ, min(MAX_CQ, round(rendition.crf))),
+        cq=max(MIN_CQ, min(MAX_CQ[codec], round(rendition.crf))),
         maxrate_bps=rendition.maxrate_bps,
         bufsize_bits=rendition.bufsize_bits,
         speed=speed_of(preset),
@@ -179,21 +194,29 @@ def encoder_kwargs(spec: EncoderSpec) -> dict[str, str | int]:
     return check_kwargs(kwargs)
 
 
-def settings_digest(preset: str, b_frames: int) -> str:
-    """Eight hex digits over everything that is the same for all renditions of a preset; goes into the encoder's id."""
-    sample = EncoderSpec(
-        codec=NvCodec.H264,
-        width=2,
-        height=2,
-        fps=Fraction(1),
-        gop_frames=1,
-        cq=1,
-        maxrate_bps=1000,
-        bufsize_bits=1000,
-        speed=speed_of(preset),
-        b_frames=b_frames,
-    )
-    return hashlib.sha256(json.dumps(encoder_kwargs(sample), sort_keys=True).encode()).hexdigest()[:8]
+def settings_digest(preset: str, b_frames: Mapping[str, int]) -> str:
+    """Eight hex digits over everything that is the same for all renditions of a preset; goes into the encoder's id.
+
+    Args:
+        b_frames: of each codec that the device encodes.
+    """
+    samples = [
+        EncoderSpec(
+            codec=NvCodec(codec),
+            width=2,
+            height=2,
+            fps=Fraction(1),
+            gop_frames=1,
+            cq=1,
+            maxrate_bps=1000,
+            bufsize_bits=1000,
+            speed=speed_of(preset),
+            b_frames=min(B_FRAMES, count),
+        )
+        for codec, count in sorted(b_frames.items())
+    ]
+    settings = [encoder_kwargs(sample) for sample in samples]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 _INT = re.compile(r"\d+")
@@ -202,7 +225,7 @@ ALLOWED: dict[str, re.Pattern[str]] = {
     "preset": re.compile("P[1-7]"),
     "tuning_info": re.compile("high_quality|low_latency|ultra_low_latency|lossless|uhq"),
     "rc": re.compile("constqp|vbr|cbr"),
-    "cq": re.compile("[1-9]|[1-4][0-9]|5[01]"),
+    "cq": re.compile("[1-9]|[1-5][0-9]|6[0-3]"),
     "bitrate": _INT,
     "maxbitrate": _INT,
     "vbvbufsize": _INT,

@@ -1,8 +1,7 @@
 """One NVENC session: surfaces of one rendition go in, encoded pictures with output frame numbers come out.
 
-What the library does not do is done here: VUI tags (its `colorspace` argument writes none), decode times, presentation
-times (it overwrites them with a counter of its inputs), the rate cap that `cq` zeroes, and the check that IDR pictures
-are where they were planned.
+What the library does not do is done here: decode times, presentation times (it overwrites them with a counter of its
+inputs), the rate cap that `cq` zeroes, and the check that IDR pictures are where they were planned.
 """
 
 from __future__ import annotations
@@ -11,50 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from av.bitstream import BitStreamFilterContext
-from av.packet import Packet
-
 from encoders.backends.base import EncodedPicture
 from encoders.backends.cuda import CudaDevice, DeviceMemory
 from encoders.backends.nverrors import BadConfiguration, DeviceFault, SessionsExhausted, typed_errors
-from encoders.backends.nvparams import REORDER_FRAMES, EncoderSpec, encoder_kwargs
+from encoders.backends.nvparams import EncoderSpec, encoder_kwargs
+from encoders.backends.nvstream import strip_parameter_sets, tag_parameter_sets
 from encoders.backends.scale import Surface
-from encoders.nal import DELIMITER, IDR, PPS, SPS, parameter_sets, split_units
 
 FORCE_IDR, OUTPUT_SPS_PPS = 2, 4
 """NV_ENC_PIC_FLAGS. Source: nvEncodeAPI.h."""
-START_CODE = b"\0\0\0\1"
 
 BACK_OFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Waits between tries while all sessions are taken; another lane ends a segment every few seconds."""
 CONFIGURATION_TRIES = 3
 """Error 8 comes at random with some presets and drivers (one in ten was seen), so it is believed the third time."""
-
-BT709_LIMITED = (
-    "h264_metadata=colour_primaries=1:transfer_characteristics=1:matrix_coefficients=1:video_full_range_flag=0"
-)
-"""What every rendition is. Source: ITU-T H.273, code 1; FFmpeg's h264_metadata filter."""
-
-
-def tag_parameter_sets(annex_b: bytes) -> bytes:
-    """SPS and PPS with BT.709, limited range, in the VUI; everything else as it was.
-
-    Raises:
-        DeviceFault: the encoder gave no SPS and PPS.
-    """
-    filtered = BitStreamFilterContext(BT709_LIMITED, "h264").filter(Packet(annex_b))
-    tagged = b"".join(bytes(packet) for packet in filtered)
-    try:
-        sets = parameter_sets(tagged)
-    except ValueError as error:
-        raise DeviceFault(f"NVENC gave parameter sets without an SPS or a PPS: {error}") from error
-    return b"".join(START_CODE + unit for unit in (*sets.sps, *sets.pps))
-
-
-def strip_parameter_sets(annex_b: bytes) -> tuple[bytes, bool]:
-    """A picture without parameter sets and delimiters; and whether it is an IDR picture."""
-    units = [unit for unit in split_units(annex_b) if unit and unit[0] & 31 not in (SPS, PPS, DELIMITER)]
-    return b"".join(START_CODE + unit for unit in units), any(unit[0] & 31 == IDR for unit in units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +78,7 @@ class NvencSession:
                 spec.width, spec.height, "NV12", False, gpu_id=device.index, cudastream=device.stream_address, **kwargs
             )
             self._cap_rate(spec)
-            self.parameter_sets = tag_parameter_sets(bytes(self._encoder.GetSequenceParams()))
+            self.parameter_sets = tag_parameter_sets(spec.codec, bytes(self._encoder.GetSequenceParams()))
         self._spec = spec
         self._inputs = 0
         self._begin_at = 0
@@ -163,14 +132,14 @@ class NvencSession:
     def _wrap(self, packets: list[dict[str, Any]]) -> list[EncodedPicture]:
         return [self._picture(bytes(packet["data"]), int(packet["timestamp"])) for packet in packets]
 
-    def _picture(self, annex_b: bytes, index: int) -> EncodedPicture:
+    def _picture(self, data: bytes, index: int) -> EncodedPicture:
         pts = self._start + index - self._begin_at
-        dts = self._start + self._coded - REORDER_FRAMES
+        dts = self._start + self._coded - self._spec.reorder_frames
         self._coded += 1
-        data, idr = strip_parameter_sets(annex_b)
+        stripped, idr = strip_parameter_sets(self._spec.codec, data)
         if idr != (pts in self._idr_at) or dts > pts:
             raise DeviceFault(f"{self._rendition}: NVENC put frame {pts} (IDR: {idr}) where none such was planned")
-        return EncodedPicture(rendition=self._rendition, data=data, pts=pts, dts=dts, idr=idr)
+        return EncodedPicture(rendition=self._rendition, data=stripped, pts=pts, dts=dts, idr=idr)
 
 
 def open_session(

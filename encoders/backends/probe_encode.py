@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import av.error
 import numpy as np
 from av.packet import Packet
 
 from encoders.backends import probe_clip
 from encoders.backends.cuda import CudaDevice
-from encoders.backends.nverrors import SessionsExhausted, to_gpu_error, typed_errors
+from encoders.backends.nverrors import DeviceFault, SessionsExhausted, to_gpu_error, typed_errors
 from encoders.backends.nvparams import EncoderSpec, NvCodec, Speed
 from encoders.backends.nvsession import NvencSession, SurfaceInput, open_session
 from encoders.backends.probe_report import report
@@ -26,42 +28,68 @@ MAX_SESSIONS = 32
 """More than any ladder needs; the count stops here."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proven:
+    """What one codec's proof found."""
+
+    engines: int
+    b_frames: int
+    reuse_exact: bool
+
+
 def prove_encoding(library: Any, device: CudaDevice) -> int | None:
-    """H.264: eight frames in, eight pictures out that FFmpeg decodes to what went in; and again by the same session.
+    """Eight frames in, eight pictures out that FFmpeg decodes to what went in, in each codec; and again.
 
     Returns:
-        How many B-frames it has; None when it does not encode.
+        How many B-frames it has in H.264; None when it does not encode that, without which it is of no use.
     """
-    report("step", name=f"encode on GPU {device.index}")
-    try:
-        with typed_errors("ask NVENC for its capabilities"):
-            caps = library.GetEncoderCaps(device.index, NvCodec.H264.value)
-        b_frames = int(caps.get("num_max_bframes", 0))
-        layout = plan_slot([ENCODE_SIZE])
-        slots = [upload_picture(device, layout, number) for number in range(ENCODED_FRAMES)]
-        session = open_session(library, device, encoder_spec(b_frames), time.sleep)
-        first = encode(session, layout, slots)
-        check_encoded(session.parameter_sets, first)
-        again = encode(session, layout, slots)
-    except FarmError as error:
-        report("found", index=device.index, encode_reason=error.detail)
+    proven: dict[str, _Proven] = {}
+    reasons = []
+    for codec in NvCodec:
+        report("step", name=f"encode {codec} on GPU {device.index}")
+        try:
+            proven[codec.value] = _prove_codec(library, device, codec)
+        except FarmError as error:
+            reasons.append(f"{codec}: {error.detail}")
+    if NvCodec.H264 not in proven:
+        report("found", index=device.index, encode_reason="; ".join(reasons))
         return None
-    reuse_exact = [data for _, data in first] == [data for _, data in again]
+    h264 = proven[NvCodec.H264]
     report(
         "found",
         index=device.index,
-        encodes=[NvCodec.H264.value],
-        encode_engines=int(caps.get("num_encoder_engines", 0)),
-        max_b_frames=b_frames,
-        reuse_exact=reuse_exact,
+        encodes=list(proven),
+        encode_engines=h264.engines,
+        max_b_frames=h264.b_frames,
+        b_frames={codec: found.b_frames for codec, found in proven.items()},
+        reuse_exact=all(found.reuse_exact for found in proven.values()),
+        encode_reason="; ".join(reasons),
     )
-    return b_frames
+    return h264.b_frames
 
 
-def encoder_spec(b_frames: int, size: tuple[int, int] = ENCODE_SIZE) -> EncoderSpec:
+def _prove_codec(library: Any, device: CudaDevice, codec: NvCodec) -> _Proven:
+    with typed_errors("ask NVENC for its capabilities"):
+        caps = library.GetEncoderCaps(device.index, codec.value)
+    b_frames = int(caps.get("num_max_bframes", 0))
+    layout = plan_slot([ENCODE_SIZE])
+    slots = [upload_picture(device, layout, number) for number in range(ENCODED_FRAMES)]
+    spec = encoder_spec(0 if codec is NvCodec.AV1 else b_frames, codec=codec)
+    session = open_session(library, device, spec, time.sleep)
+    first = encode(session, layout, slots)
+    check_encoded(codec, session.parameter_sets, first)
+    again = encode(session, layout, slots)
+    return _Proven(
+        engines=int(caps.get("num_encoder_engines", 0)),
+        b_frames=b_frames,
+        reuse_exact=[data for _, data in first] == [data for _, data in again],
+    )
+
+
+def encoder_spec(b_frames: int, size: tuple[int, int] = ENCODE_SIZE, codec: NvCodec = NvCodec.H264) -> EncoderSpec:
     """Settings like a ladder's."""
     return EncoderSpec(
-        codec=NvCodec.H264,
+        codec=codec,
         width=size[0],
         height=size[1],
         fps=Fraction(probe_clip.FPS),
@@ -93,7 +121,7 @@ def encode(session: NvencSession, layout: SlotLayout, slots: list[Any]) -> list[
     return [(picture.pts, picture.data) for picture in out]
 
 
-def check_encoded(parameter_sets: bytes, pictures: list[tuple[int, bytes]]) -> None:
+def check_encoded(codec: NvCodec, parameter_sets: bytes, pictures: list[tuple[int, bytes]]) -> None:
     """What came out decodes to what went in.
 
     Raises:
@@ -104,7 +132,10 @@ def check_encoded(parameter_sets: bytes, pictures: list[tuple[int, bytes]]) -> N
         packet = Packet(parameter_sets + data if at == 0 else data)
         packet.pts = number
         packets.append(packet)
-    decoded = list(probe_clip.decode("h264", packets))
+    try:
+        decoded = list(probe_clip.decode(codec.value, packets))
+    except av.error.FFmpegError as error:
+        raise DeviceFault(f"FFmpeg cannot decode what NVENC made of the probe's pictures: {error}") from error
     worst = 100.0
     for number, frame in enumerate(decoded):
         wanted, _ = probe_clip.native_planes(probe_clip.moving_picture(number, *ENCODE_SIZE))

@@ -6,11 +6,12 @@ every "no" has a reason that a person can act on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from encoders.backends.base import BackendName, Capability
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Part of the cache's key: raise it when the probe proves more, or differently."""
 HYBRID_MARGIN = 1.1
 """How much faster decoding and scaling must be on the GPU than on one core for `hybrid` to be offered: below this the
@@ -27,14 +28,15 @@ class DeviceProof:
         architecture: compute capability, as in "8.9".
         decodes: "codec/bit depth/chroma" whose pictures were FFmpeg's to the bit.
         decode_engines: as the decoder's capabilities say; the largest of all codecs.
-        decode_reason: why `decodes` is empty.
+        decode_reason: why kinds are missing from `decodes`.
         scale_psnr_db: scaled pictures against swscale's, the worst plane; 0 when it did not come to that.
         scale_reason: why scaling is not offered.
         encodes: codecs whose eight pictures came out and decoded to what went in.
         sessions: encode sessions that were open at once when the next was refused, or when the probe stopped asking.
-        max_b_frames: as the encoder's capabilities say.
+        max_b_frames: as the encoder's capabilities say of H.264.
+        b_frames: the same of each codec in `encodes`.
         reuse_exact: whether a session that was used before gives the same bytes as a fresh one.
-        encode_reason: why `encodes` is empty.
+        encode_reason: why codecs are missing from `encodes`.
         decode_fps: H.264, 1920x1080, one session.
         lane_fps: decoded, scaled to four renditions and copied to the host, one session.
         encode_fps: H.264, 1920x1080, preset P3, one session.
@@ -54,6 +56,7 @@ class DeviceProof:
     encode_engines: int = 0
     sessions: int = 0
     max_b_frames: int = 0
+    b_frames: Mapping[str, int] = field(default_factory=dict)
     reuse_exact: bool = False
     encode_reason: str = ""
     decode_fps: float = 0.0
@@ -64,6 +67,11 @@ class DeviceProof:
     def can_decode(self) -> bool:
         """Whether pictures can be decoded and scaled on it."""
         return bool(self.decodes) and not self.scale_reason
+
+    def b_frames_of(self, codec: str) -> int:
+        """How many B-frames NVENC makes in a row of a codec that it encodes. None in AV1: what its hidden frames do to
+        decode times was not seen yet."""
+        return 0 if codec == "av1" else self.b_frames.get(codec, self.max_b_frames)
 
     @property
     def can_encode(self) -> bool:

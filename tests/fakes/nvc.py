@@ -222,8 +222,23 @@ class _Reconfigure:
     averageBitrate = maxBitRate = vbvBufferSize = vbvInitialDelay = targetQuality = 0
 
 
+def _encoder_of(settings: dict[str, str], quality: int) -> tuple[str, dict[str, str]]:
+    """FFmpeg's encoder that stands for NVENC's, and its options."""
+    gop = settings["gop"]
+    if settings["codec"] == "hevc":
+        parameters = f"keyint={gop}:scenecut=0:open-gop=0:bframes=0:pools=none:frame-threads=1:log-level=none:info=0"
+        return "libx265", {"preset": "ultrafast", "crf": str(quality), "forced-idr": "1", "x265-params": parameters}
+    return "libx264", {
+        "preset": "ultrafast",
+        "crf": str(quality),
+        "bf": settings.get("bf", "0"),
+        "forced-idr": "1",
+        "x264-params": f"keyint={gop}:scenecut=0:open-gop=0:b-pyramid=0:annexb=1",
+    }
+
+
 class PyNvEncoder:
-    """x264 behind the library's interface."""
+    """x264 or x265 behind the library's interface; AV1 is not faked."""
 
     def __init__(self, width: int, height: int, settings: dict[str, str]) -> None:
         self.width, self.height, self.settings = width, height, settings
@@ -232,6 +247,7 @@ class PyNvEncoder:
             self.rates.maxBitRate = int(settings.get("maxbitrate", 0))
         self._inputs = 0
         self._reused = False
+        self._reformat = VideoReformatter()
         self._context: av.VideoCodecContext | None = None
         gpu.present.open_sessions += 1
 
@@ -239,20 +255,17 @@ class PyNvEncoder:
         gpu.present.open_sessions -= 1
 
     def _open(self, global_header: bool = False) -> av.VideoCodecContext:
-        context = av.CodecContext.create("libx264", "w")
+        quality = int(self.settings.get("cq", 28)) + (3 if self._reused and gpu.present.forgetful else 0)
+        name, options = _encoder_of(self.settings, quality)
+        context = av.CodecContext.create(name, "w")
         assert isinstance(context, av.VideoCodecContext)
         numerator, denominator = (int(part) for part in self.settings["fps"].split("/"))
-        context.width, context.height, context.pix_fmt = self.width, self.height, "nv12"
+        planar = self.settings["codec"] != "h264"
+        context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p" if planar else "nv12"
         context.time_base = Fraction(denominator, numerator)
         context.thread_count = 1
-        quality = int(self.settings.get("cq", 28)) + (3 if self._reused and gpu.present.forgetful else 0)
-        context.options = {
-            "preset": "ultrafast",
-            "crf": str(quality),
-            "bf": self.settings.get("bf", "0"),
-            "forced-idr": "1",
-            "x264-params": f"keyint={self.settings['gop']}:scenecut=0:open-gop=0:b-pyramid=0:annexb=1",
-        }
+        context.gop_size = int(self.settings["gop"])
+        context.options = options
         if global_header:
             context.flags |= 0x400000
         context.open()
@@ -264,6 +277,9 @@ class PyNvEncoder:
             raise RuntimeError("incorrect usage of CPU input buffer")
         picture = av.VideoFrame.from_ndarray(self._fetch(frame.cuda()), format="nv12")
         picture.pts = self._inputs
+        if self.settings["codec"] != "h264":
+            picture = self._reformat.reformat(picture, format="yuv420p")
+            picture.pts = self._inputs
         picture.pict_type = av.video.frame.PictureType.I if flags & 3 else av.video.frame.PictureType.NONE
         self._inputs += 1
         self._context = self._context or self._open()

@@ -55,14 +55,16 @@ def test_a_device_without_the_python_libraries(tmp_path: Path) -> None:
 
 
 def test_a_gpu_with_nvenc(tmp_path: Path) -> None:
-    found = probed(tmp_path, Gpu(sessions=5), name="NVIDIA L4")
+    found = probed(tmp_path, Gpu(sessions=5, encodes=("h264", "hevc")), name="NVIDIA L4")
 
     (device,) = found.devices
     assert (device.name, device.architecture, device.memory_bytes) == ("NVIDIA L4", "8.9", 24 << 30)
     assert device.decodes == ("h264/8/420", "hevc/8/420", "hevc/10/420")
     assert "vp9/8/420: no engine" in device.decode_reason
     assert device.scale_psnr_db >= 60
-    assert device.encodes == ("h264",)
+    assert device.encodes == ("h264", "hevc")
+    assert "av1: " in device.encode_reason
+    assert device.b_frames == {"h264": 4, "hevc": 4}
     assert (device.sessions, device.max_b_frames, device.reuse_exact) == (5, 4, True)
     assert (device.decode_engines, device.encode_engines) == (4, 2)
     capability = nvenc_capability(found)

@@ -128,3 +128,11 @@ def test_a_rendition_gets_its_cap_and_the_grid() -> None:
 def test_a_spec_checks_itself(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         replace(SPEC, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_codec_s_own_bounds_hold() -> None:
+    assert replace(SPEC, codec=NvCodec.AV1, cq=60).cq == 60
+    with pytest.raises(ValueError, match="outside"):
+        replace(SPEC, codec=NvCodec.HEVC, cq=60)
+    assert replace(SPEC, codec=NvCodec.AV1).reorder_frames == 0, "an AV1 temporal unit shows one picture"
+    assert encoder_kwargs(replace(SPEC, codec=NvCodec.HEVC))["codec"] == "hevc"
