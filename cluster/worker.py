@@ -39,7 +39,7 @@ from encoders.backends import registry
 from encoders.backends.base import BackendName
 from encoders.confine import Confiner, Limits, Stopped, failure_of
 from encoders.errors import Failure, FarmError, Fault, VerificationFailed
-from encoders.limits import check_damage, check_limits
+from encoders.limits import check_damage, check_limits, check_sound_damage
 from encoders.media import Copy, MediaInfo
 from encoders.plan import AudioRendition, Plan, Segment, plan_asset
 from encoders.profiles.load import load_profile
@@ -286,6 +286,8 @@ class Worker:
             concealed = sum(each.concealed_frames for each in segments)
             check_damage(concealed, plan.grid.frames, load_profile(request.profile))
         sounds = [self._sound(request, plan, each, stop, out) for each in plan.audio]
+        for sound in sounds:
+            check_sound_damage(sound.lost_s, float(sound.duration_s), load_profile(request.profile))
         default = next(
             (each.sound_marks for each, wanted in zip(sounds, plan.audio, strict=True) if wanted.default), ""
         )

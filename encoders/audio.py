@@ -22,6 +22,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from encoders.damage import outside, places, total_s
 from encoders.downmix import Samples
 from encoders.loudness import gain_for
 from encoders.media import MediaInfo
@@ -64,6 +65,7 @@ class AudioResult:
         bitrate_bps: mean rate of the media segments.
         loudness_lufs: integrated loudness of the source's track, when it was measured.
         warnings: what was odd in the source's sound and how it was handled.
+        lost_s: how much of the sound did not decode, seconds.
         sound_marks: chromaprint of it (`recognition.sound.encode_words`), which the worker adds.
     """
 
@@ -76,6 +78,7 @@ class AudioResult:
     bitrate_bps: int
     loudness_lufs: float | None = None
     warnings: tuple[str, ...] = ()
+    lost_s: float = 0.0
     sound_marks: str = ""
 
     @property
@@ -126,6 +129,7 @@ def encode_audio(source: Path, info: MediaInfo, plan: Plan, rendition: AudioRend
         bitrate_bps=round(size_bytes * 8 * rate / samples),
         loudness_lufs=measured,
         warnings=_warnings(track, rendition),
+        lost_s=float(total_s(track.lost)),
     )
 
 
@@ -159,12 +163,13 @@ def _first(blocks: Iterator[Samples], samples: int) -> list[Samples]:
 def _warnings(track: Soundtrack, rendition: AudioRendition) -> tuple[str, ...]:
     name, found = rendition.name, []
     if track.errors:
-        found.append(f"{name}: {track.errors} packets of the source's sound did not decode; silence stands for them")
-    if track.gaps:
-        found.append(f"{name}: {len(track.gaps)} gaps in the source's sound, the first at {float(track.gaps[0]):.3f} s")
+        packets = f"{track.errors} packet{'s' if track.errors > 1 else ''}"
+        where = places(track.lost)
+        found.append(f"{name}: {packets} of the source's sound, {where}, did not decode: silence stands for them")
+    if gaps := outside(track.gaps, track.lost):
+        found.append(f"{name}: the source has no sound {places(gaps)}: silence was put in")
     if track.overlaps:
-        first = float(track.overlaps[0])
-        found.append(f"{name}: the source's sound overlaps itself {len(track.overlaps)} times, first at {first:.3f} s")
+        found.append(f"{name}: the source's sound overlaps itself {places(track.overlaps)}: what came first was kept")
     return tuple(found)
 
 

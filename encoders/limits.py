@@ -64,5 +64,23 @@ def check_damage(concealed_frames: int, frames: int, profile: Profile) -> None:
         )
 
 
+def check_sound_damage(lost_s: float, duration_s: float, profile: Profile) -> None:
+    """Let a sound rendition pass of which enough is heard.
+
+    Args:
+        lost_s: of the source's sound that does not decode (`AudioResult.lost_s`).
+        duration_s: of the rendition.
+
+    Raises:
+        Damaged: a larger share is lost than the profile allows.
+    """
+    share = lost_s / duration_s
+    if share > profile.limits.max_damaged_share:
+        raise Damaged(
+            f"{share:.0%} of the sound does not decode; profile {profile.name} takes up to "
+            f"{profile.limits.max_damaged_share:.0%}: export the video again, or upload the original"
+        )
+
+
 def _either(names: tuple[str, ...]) -> str:
     return " or ".join(names)

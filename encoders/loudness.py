@@ -38,6 +38,7 @@ def measure(track: Soundtrack) -> float | None:
     for block in track.blocks():
         meter.add(block)
     track.errors, track.decoded_samples, track.clipped_blocks = 0, 0, 0
+    track.lost.clear()
     track.gaps.clear()
     track.overlaps.clear()
     return meter.integrated_lufs()

@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from encoders import timeline
+from encoders.damage import places
 from encoders.demux import MAX_PIXELS, WHAT_TO_DO, open_source
 from encoders.errors import NoPlayableTrack, TooLarge, TooLong
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
@@ -30,6 +31,8 @@ WINDOWS = (0.25, 0.5, 0.8)
 """Places, as shares of the key frames, at which decoding is tried in the middle."""
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
+LEAST_HOLE_S = Fraction(1, 5)
+"""A track of constant rate that lacks frames for longer than this has lost them."""
 REORDER_PIXELS = 60_000_000_000
 """Most that is decoded to put frames in order: minutes on one core, as 260,000 frames of 640x360. Longer sources show
 the frames whose times rise."""
@@ -274,6 +277,11 @@ def _video_track(
     first = int(times[0])
     if rate is not None:
         end = first + max(1, round(frames / rate / time_base))
+        step_s = 1 / rate
+        still = timeline.holes(times, float((LEAST_HOLE_S + step_s) / time_base))
+        if still:
+            spans = [((gone - first) * time_base + step_s, (back - first) * time_base) for gone, back in still]
+            warnings.append(f"The source has no frames {places(spans)} of its picture, which stands still there.")
     else:
         end = int(times[-1]) + _typical_step(table, times)
     if len(sample.sizes) > 1:

@@ -21,6 +21,7 @@ import av
 import av.error
 import numpy as np
 
+from encoders.damage import Span
 from encoders.demux import open_source, read_packets
 from encoders.downmix import Limiter, Samples, clipped, stereo_matrix
 from encoders.errors import Damaged
@@ -57,6 +58,7 @@ class Soundtrack:
         errors: packets that did not decode.
         decoded_samples: of the source, at its own rate.
         clipped_blocks: blocks in which the source itself passes full scale.
+        lost: when the packets that did not decode would have been heard, on the asset's clock.
         gaps, overlaps: where silence was put in and where sound was dropped, on the asset's clock.
     """
 
@@ -70,8 +72,9 @@ class Soundtrack:
     errors: int = 0
     decoded_samples: int = 0
     clipped_blocks: int = 0
-    gaps: list[Fraction] = field(default_factory=list)
-    overlaps: list[Fraction] = field(default_factory=list)
+    lost: list[Span] = field(default_factory=list)
+    gaps: list[Span] = field(default_factory=list)
+    overlaps: list[Span] = field(default_factory=list)
     _mixed: bool = False
 
     def blocks(self) -> Iterator[Samples]:
@@ -137,7 +140,9 @@ class Soundtrack:
             if at_s is None:
                 at_s = run.end_s if run is not None else self.origin_s
             if run is not None and offset is not None and abs(offset) > GAP_S:
-                (self.gaps if offset > 0 else self.overlaps).append(at_s - self.origin_s)
+                away_s = Fraction(abs(offset)).limit_denominator(self.sample_rate)
+                begin_s = at_s - self.origin_s - (away_s if offset > 0 else 0)
+                (self.gaps if offset > 0 else self.overlaps).append((begin_s, begin_s + away_s))
             run = _Run(at_s, frame, self.sample_rate)
             self._mixed |= len(frame.layout.channels) > 2
             tape.place(round((at_s - self.origin_s) * self.sample_rate))
@@ -155,6 +160,9 @@ class Soundtrack:
                 decoded = packet.decode()
             except (av.error.FFmpegError, ValueError):
                 self.errors += 1
+                if packet.pts is not None and packet.time_base:
+                    at_s = packet.pts * packet.time_base - self.origin_s
+                    self.lost.append((at_s, at_s + (packet.duration or 0) * packet.time_base))
                 continue
             for frame in decoded:
                 if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:

@@ -125,6 +125,11 @@ def thinned(starts: Ticks, least: Fraction) -> Ticks:
     return np.array(kept, np.int64)
 
 
+def holes(times: Ticks, least: float) -> list[tuple[int, int]]:
+    """(time of the frame before, time of the frame after) where neighbours lie further apart than so many ticks."""
+    return [(int(times[at]), int(times[at + 1])) for at in np.flatnonzero(np.diff(times) > least)]
+
+
 def step_ticks(times: Ticks) -> float:
     """Median distance of neighbouring times; 0 for fewer than two."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -12,6 +13,7 @@ from encoders.backends.base import BackendName, Capability, EncodedPicture, Segm
 from encoders.backends.frames import FIELD_MARGIN_FRAMES, RESTARTABLE, FrameReader, deinterlaced
 from encoders.backends.painter import Painter
 from encoders.backends.x264 import X264Ladder, tail_frames, x264_identity, x264_version
+from encoders.damage import places
 from encoders.errors import Damaged
 from encoders.plan import Grid
 from encoders.timing import FrameClock, lay_on_grid
@@ -116,16 +118,23 @@ def concealed(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -
     """What was damaged within the segment, as sentences; `request.damage` counts it."""
     segment = request.segment
 
-    def inside(times: list[int | None] | list[int]) -> int:
-        return sum(1 for pts in times if pts is None or segment.start <= clock.position(pts) < segment.end)
+    fps = request.plan.grid.fps if request.plan.grid is not None else Fraction(1)
+
+    def inside(times: list[int | None] | list[int]) -> list[int | None]:
+        found = [None if pts is None else clock.position(pts) for pts in times]
+        return [position for position in found if position is None or segment.start <= position < segment.end]
+
+    def told(positions: list[int | None]) -> str:
+        spans = places((position / fps, (position + 1) / fps) for position in positions if position is not None)
+        return f"{_pictures(len(positions))} of segment {segment.index}, {spans},"
 
     lost, damaged = inside(reader.lost), inside(reader.damaged)
-    request.damage.frames += lost + damaged
+    request.damage.frames += len(lost) + len(damaged)
     found = []
     if lost:
-        found.append(f"{_pictures(lost)} of segment {segment.index} did not decode: the one before was held")
+        found.append(f"{told(lost)} did not decode: the one before was held")
     if damaged:
-        found.append(f"{_pictures(damaged)} of segment {segment.index} came damaged: concealed by the decoder")
+        found.append(f"{told(damaged)} came damaged: concealed by the decoder")
     return tuple(found)
 
 

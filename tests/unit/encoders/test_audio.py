@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_a_gap_stays_silent_and_what_follows_in_time(tmp_path: Path) -> None:
     assert rms(mine[:, int(1.6 * RATE) : int(1.9 * RATE)]) < 1e-4
     later = slice(int(2.2 * RATE), 4 * RATE)
     assert abs(delay_samples(sound[:, later], mine[:, later])) <= 48
-    assert any("1 gaps" in warning for warning in result.warnings)
+    assert any(re.search(r"no sound from 1\.[45]\d to (1\.9|2\.0)\d s", warning) for warning in result.warnings)
 
 
 def test_jitter_of_timestamps_makes_neither_gaps_nor_warnings(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from encoders.timeline import (
     decoding_starts,
     fit_rate,
     folds,
+    holes,
     rising,
     shown_times,
     step_ticks,
@@ -151,3 +152,8 @@ def test_thinning_keeps_the_first_and_then_a_distance() -> None:
 def test_step_is_the_median() -> None:
     assert step_ticks(np.array([0, 40, 80, 120, 500])) == 40
     assert step_ticks(np.array([3])) == 0
+
+
+def test_holes_are_where_frames_are_far_apart() -> None:
+    assert holes(np.array([0, 10, 20, 90, 100, 140]), 35) == [(20, 90), (100, 140)]
+    assert holes(np.array([5]), 1) == []

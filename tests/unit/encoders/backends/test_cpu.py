@@ -84,8 +84,15 @@ def test_where_nothing_decodes_what_came_before_is_held() -> None:
     ("lost", "damaged", "said"),
     [
         ([], [], []),
-        ([None], [], ["1 picture of segment 1 did not decode"]),
-        ([0, 400], [401, 402, 10], ["1 picture of segment 1 did not", "2 pictures of segment 1 came damaged"]),
+        ([None], [], ["1 picture of segment 1, somewhere, did not decode"]),
+        (
+            [0, 400],
+            [401, 402, 10],
+            [
+                "1 picture of segment 1, from 13.33 to 13.37 s, did not",
+                "2 pictures of segment 1, from 13.37 to 13.43 s, came",
+            ],
+        ),
         ([0], [899], []),
     ],
 )
