@@ -30,31 +30,27 @@ from encoders.backends.x264 import open_encoder
 from encoders.confine import Confiner
 from encoders.ladder import Rendition
 from encoders.profiles.load import load_profile
-from encoders.tuning import Tuning
+from encoders.tuning import OWN_PRESETS, PRESETS, Tuning, tuning_of
 
 STOCK = ("veryfast", "ultrafast", "superfast", "faster", "fast", "medium", "slow")
 """x264's presets; the first is the anchor."""
 CANDIDATES = (
+    *OWN_PRESETS,
     "veryfast:trellis=1",
-    "veryfast:trellis=2",
-    "veryfast:trellis=1:subme=1",
-    "veryfast:trellis=1:subme=3",
-    "veryfast:trellis=1:subme=4",
-    "veryfast:trellis=1:ref=2",
+    "veryfast:trellis=2:rc-lookahead=20",
     "veryfast:trellis=1:rc-lookahead=20",
-    "veryfast:trellis=1:rc-lookahead=40",
-    "veryfast:trellis=1:weightp=2",
-    "veryfast:trellis=1:b-adapt=2",
-    "veryfast:trellis=1:bframes=5",
-    "veryfast:trellis=1:me=dia",
-    "veryfast:trellis=1:partitions=none",
-    "veryfast:trellis=1:psy-rd=0.5,0",
-    "veryfast:trellis=1:aq-strength=0.8",
-    "veryfast:trellis=1:aq-mode=3",
-    "veryfast:trellis=1:deblock=-1,-1",
-    "veryfast:trellis=1:no-fast-pskip=1",
-    "superfast:trellis=1:rc-lookahead=10:mbtree=1",
-    "superfast:trellis=1:rc-lookahead=10:mbtree=1:subme=2",
+    "veryfast:trellis=1:rc-lookahead=20:aq-strength=0.8",
+    "veryfast:trellis=1:rc-lookahead=20:psy=0",
+    "veryfast:trellis=1:rc-lookahead=20:bframes=5",
+    "veryfast:trellis=1:rc-lookahead=20:b-adapt=2",
+    "veryfast:trellis=1:rc-lookahead=20:partitions=i8x8,i4x4",
+    "veryfast:trellis=1:rc-lookahead=20:subme=1",
+    "veryfast:trellis=1:rc-lookahead=30:aq-strength=0.8",
+    "veryfast:trellis=1:rc-lookahead=30:aq-strength=0.6",
+    "veryfast:trellis=1:rc-lookahead=30:aq-strength=0.8:deblock=-1,-1",
+    "veryfast:trellis=1:rc-lookahead=30:aq-strength=0.8:qcomp=0.7",
+    "veryfast:trellis=1:rc-lookahead=40:aq-strength=0.8",
+    "superfast:trellis=1:rc-lookahead=20:mbtree=1:subme=2:aq-strength=0.8",
 )
 """What was tried beside them; docs/quality.md says what came of it."""
 NO_CAP = 8
@@ -128,7 +124,7 @@ def try_all(
         for candidate in candidates:
             for crf in crfs:
                 asked = replace(free, crf=crf)
-                runs = [encode(pictures, clip, asked, Tuning.parse(candidate)) for _ in range(2)]
+                runs = [encode(pictures, clip, asked, _tuning(candidate, rendition)) for _ in range(2)]
                 stream = runs[0][0]
                 path = clip.folder / "trial.264"
                 path.write_bytes(stream)
@@ -144,6 +140,12 @@ def try_all(
                     vmaf=float(scores.vmaf.mean()),
                     neg=float(scores.neg.mean()) if neg else None,
                 )
+
+
+def _tuning(candidate: str, rendition: Rendition) -> Tuning:
+    """A preset by its name, or a tuning that has none yet."""
+    named = candidate in PRESETS
+    return tuning_of(candidate, rendition.width, rendition.height) if named else Tuning.parse(candidate)
 
 
 def standings(trials: Sequence[Trial], rung: str) -> list[Standing]:
@@ -211,7 +213,12 @@ def print_standings(console: Console, found: Sequence[Standing]) -> None:
 @click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--profile", default="default", show_default=True)
 @click.option("--rung", "rungs", multiple=True, default=("360p",), show_default=True)
-@click.option("--candidate", "candidates", multiple=True, help="Instead of the built-in list; the first is the anchor.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    help="A preset, or a tuning as in veryfast:trellis=1, instead of the built-in list; the first is the anchor.",
+)
 @click.option("--crf", "crfs", multiple=True, type=float, default=(20.0, 25.0, 30.0), show_default=True)
 @click.option("--skip-s", default=2.0, show_default=True, help="Where the excerpt of each clip begins.")
 @click.option("--length-s", default=4.0, show_default=True, help="Length of the excerpts.")
