@@ -233,7 +233,7 @@ class VideoSummary(Response):
     profile: str = Field(examples=["default"])
     progress: Progress
     rejection: Rejection | None
-    known_content: KnownContent | None = Field(description="Registered works found in it; null: not compared.")
+    known_content: KnownContent | None = Field(None, description="Registered works found in it; null: not compared.")
     job_id: str | None
     duration_ms: int | None
     width: int | None
@@ -303,7 +303,7 @@ class StatusResponse(Response):
     status: VideoStatus
     progress: Progress
     rejection: Rejection | None
-    known_content: KnownContent | None = Field(description="Registered works found in it; null: not compared.")
+    known_content: KnownContent | None = Field(None, description="Registered works found in it; null: not compared.")
     job_id: str | None
     thumbnail_url: str | None
 
