@@ -49,6 +49,10 @@ class Staging:
         self.budget_bytes = budget_bytes
         folder.mkdir(parents=True, exist_ok=True)
 
+    def entry_of(self, key: str) -> Path:
+        """The folder of a source, there or not."""
+        return self.folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+
     @contextmanager
     def lease(self, store: ObjectStore, key: str) -> Iterator[StagedSource]:
         """The source of a key, fetched if need be, kept for as long as the context lasts.
@@ -57,7 +61,7 @@ class Staging:
             ObjectMissing, StoreUnavailable: as the store says; the folder is left empty.
             OSError: no room; what was fetched is removed.
         """
-        entry = self.folder / hashlib.sha256(key.encode()).hexdigest()[:32]
+        entry = self.entry_of(key)
         while True:
             entry.mkdir(parents=True, exist_ok=True)
             with (entry / "lease").open("ab") as lease:
