@@ -22,24 +22,49 @@ CLEAN_WITHIN_S = 60.0
 """How long folders of dead workers may lie: the next worker of the node removes them when it starts."""
 
 
-def repeated_encodes(root: Path) -> list[str]:
-    """Records that were finished again by an attempt that began after they were there; twins are none of those."""
-    landed: dict[str, list[dict[str, Any]]] = {}
-    for line in _json_lines(root / "logs" / "encodes.jsonl"):
-        landed.setdefault(line["record"], []).append(line)
+DISPATCHER_LOGS = ("dispatcher.log", "standby.log")
+
+
+def repeated_encodes(root: Path, faults: Path | None = None) -> list[str]:
+    """Records that were finished again by an attempt that began after they were there; twins are none of those.
+
+    Args:
+        faults: folder of the storm. Its store noted when each record landed, by a clock that no storm has shifted and
+            also when the worker was killed before it could tell; without it, the workers' own log says so.
+    """
+    told = [*_json_lines(root / "logs" / "encodes.jsonl")]
+    landed: dict[str, float] = {}
+    for line in _json_lines(faults / "landed.jsonl") if faults else told:
+        landed[line["record"]] = min(line["at"], landed.get(line["record"], line["at"]))
     begun = {
         (line["task"], line["attempt"]): datetime.fromisoformat(line["timestamp"]).timestamp()
-        for line in _json_lines(root / "logs" / "dispatcher.log")
+        for line in _dispatched(root)
         if line.get("event") == "task_started"
     }
     found = []
-    for record, lines in landed.items():
-        first = lines[0]
-        for again in lines[1:]:
-            began = begun.get((again["task"], again["attempt"]))
-            if began is not None and began > first["at"]:
-                found.append(f"{record}: finished at {first['at']:.3f}, begun again at {began:.3f}")
+    for line in told:
+        first = landed.get(line["record"])
+        began = begun.get((line["task"], line["attempt"]))
+        if first is None or began is None:
+            found.append(f"{line['record']}: attempt {line['attempt']} of {line['task']} has landed or begun unseen")
+        elif began > first:
+            found.append(f"{line['record']}: finished at {first:.3f}, begun again at {began:.3f}")
     return found
+
+
+def _dispatched(root: Path) -> Iterable[dict[str, Any]]:
+    for name in DISPATCHER_LOGS:
+        yield from _json_lines(root / "logs" / name)
+
+
+def twins(root: Path) -> int:
+    """How many second attempts were started on purpose."""
+    return sum(1 for line in _dispatched(root) if line.get("event") == "task_started" and line.get("twin"))
+
+
+def takeovers(root: Path) -> int:
+    """How often a dispatcher took the lead."""
+    return sum(1 for line in _dispatched(root) if line.get("event") == "leading")
 
 
 def encodes(root: Path) -> tuple[int, int]:

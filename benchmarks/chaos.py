@@ -1,10 +1,11 @@
 """`python -m benchmarks chaos --minutes N --seed S`: a real farm in a storm, and a count of what it cost.
 
-A farm of two Ray nodes on this machine gets a stream of short videos of several users and all tiers, some of them
-broken files. Meanwhile processes are killed and stopped at random, segments are changed on their way to the store, the
-store is taken away, filled and slowed down, and the database is locked. Then it is quiet, and everything is looked at:
-each accepted video READY or rejected with a code, each asset whole, nothing that was finished encoded again, no
-process, file or lease left behind. The exit status is 1 when anything of that does not hold.
+A farm of two Ray nodes and two dispatchers on this machine gets a stream of short videos of several users and all
+tiers, some of them broken files. Meanwhile processes are killed, stopped and restarted at random, segments are changed
+on their way to the store, the store is taken away, filled and slowed down, the database is locked, clocks jump, encode
+sessions run out, messages come twice or late, nodes are drained. Then it is quiet, and everything is looked at: each
+accepted video READY or rejected with a code, each asset whole, nothing that was finished encoded again, no process,
+file or lease left behind. The exit status is 1 when anything of that does not hold.
 
 What the seed decides: the clips, who sends what when, and which fault comes after which pause. Which process is there
 to be hit depends on the moment.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -28,12 +30,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import aftermath
+from benchmarks import aftermath, leftovers
+from benchmarks.bystanders import SecondNode, Standby
 from benchmarks.corpus import verify
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
+from benchmarks.faulty_encoder import refused
+from benchmarks.faulty_messages import confused
 from benchmarks.faulty_store import corrupted
-from benchmarks.storm import SecondNode, Storm
+from benchmarks.storm import Storm
 from gateway.client import Client
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
 from gateway.sample import write_sample
@@ -48,8 +53,9 @@ UNDER_WAY = 3
 BROKEN_SHARE = 0.15
 PAUSE_S = (4.0, 12.0)
 """Between two faults: short enough that they meet, long enough that something is done in between."""
-SETTLE_S = 600.0
-"""How long after the storm's end the last job may take: a worker that is cold again may be given ten minutes."""
+SETTLE_S = 900.0
+"""How long after the storm's end the last job may take: a worker that is cold again may be given ten minutes, on a
+machine that others use as well."""
 USERS = (("ann", Tier.PAID), ("bob", Tier.VERIFIED), ("cyd", Tier.VERIFIED), ("dan", Tier.FREE), ("eve", Tier.FREE))
 
 
@@ -75,8 +81,12 @@ class Outcome:
     violations: list[str] = field(default_factory=list)
     encoded: int = 0
     at_once: int = 0
+    twins: int = 0
+    takeovers: int = 0
     verified: int = 0
     corrupted: int = 0
+    refused_sessions: int = 0
+    messages: dict[str, int] = field(default_factory=dict)
 
 
 def write_clips(folder: Path, seed: int) -> list[Path]:
@@ -146,13 +156,19 @@ def settle(farm: RunningFarm, outcome: Outcome) -> None:
         client.close()
 
 
-def look_around(farm: RunningFarm, outcome: Outcome, verifier: Path | None, sample: int, chance: random.Random) -> None:
+def look_around(
+    farm: RunningFarm, outcome: Outcome, faults: Path, verifier: Path | None, sample: int, chance: random.Random
+) -> None:
     """Everything that can be seen while the farm is still up."""
     root = farm.farm.cluster.root
+    outcome.corrupted = corrupted(faults)
+    outcome.refused_sessions = refused(faults)
+    outcome.messages = confused(faults)
+    outcome.twins, outcome.takeovers = aftermath.twins(root), aftermath.takeovers(root)
     ready = [sent for sent in outcome.sent if sent.status == "READY"]
     for sent in ready:
         outcome.violations += aftermath.broken_asset(root, sent.video_id)
-    outcome.violations += aftermath.repeated_encodes(root)
+    outcome.violations += aftermath.repeated_encodes(root, faults)
     outcome.violations += aftermath.unsettled_rows(root)
     outcome.violations += aftermath.scratch_files(root)
     outcome.violations += aftermath.orphans(root)
@@ -165,8 +181,32 @@ def look_around(farm: RunningFarm, outcome: Outcome, verifier: Path | None, samp
             outcome.violations += [f"video {sent.video_id}: {line}" for line in failed]
 
 
+def blow(farm: RunningFarm, storm: Storm, senders: Senders, minutes: float) -> None:
+    """Users and faults beside each other for a time; returns when both have ended."""
+    with ThreadPoolExecutor(len(USERS) + 1) as threads:
+        running = [threads.submit(senders.run, user, tier) for user, tier in USERS]
+        running.append(threads.submit(storm.run))
+        end = time.monotonic() + minutes * 60
+        try:
+            while time.monotonic() < end and not running[-1].done():
+                time.sleep(0.2)
+        finally:
+            storm.stopping.set()
+            senders.stopping.set()
+        for each in running:
+            each.result()
+
+
 def weather(
-    data: Path, minutes: float, seed: int, videos: int, console: Console, verifier: Path | None, sample: int
+    data: Path,
+    minutes: float,
+    seed: int,
+    videos: int,
+    console: Console,
+    verifier: Path | None,
+    sample: int,
+    *,
+    quick: bool = False,
 ) -> Outcome:
     """One storm on a farm of its own."""
     outcome = Outcome()
@@ -181,32 +221,34 @@ def weather(
         console.print(f"{time.monotonic() - begin:6.1f} s  {what}  ({len(outcome.sent)} accepted)", highlight=False)
 
     with embedded_farm(data / "farm", worker_slots=1, log_json=True) as farm:
-        node = SecondNode(farm.farm, farm.farm.cluster.root / "logs" / "second_node.log")
-        node.start()
-        tell("farm is up")
-        senders = Senders(farm, clips, seed, videos, outcome)
-        storm = Storm(farm.farm, node, faults, seed, PAUSE_S, tell)
-        with ThreadPoolExecutor(len(USERS) + 1) as threads:
-            running = [threads.submit(senders.run, user, tier) for user, tier in USERS]
-            blowing = threads.submit(storm.run)
-            end = time.monotonic() + minutes * 60
-            while time.monotonic() < end and not blowing.done():
-                time.sleep(0.2)
-            storm.stopping.set()
-            senders.stopping.set()
-            for each in [blowing, *running]:
-                each.result()
-        outcome.faults = storm.done
-        outcome.corrupted = corrupted(faults)
-        tell("calm")
-        settle(farm, outcome)
-        tell("settled")
-        look_around(farm, outcome, verifier, sample, random.Random(seed))
         root = farm.farm.cluster.root
-        node.kill()
+        node, standby = SecondNode(farm.farm), Standby(farm.farm)
+        try:
+            node.start()
+            standby.start()
+            tell("farm is up")
+            senders = Senders(farm, clips, seed, videos, outcome)
+            storm = Storm(farm.farm, node, standby, faults, seed, PAUSE_S, tell, quick=quick)
+            blow(farm, storm, senders, minutes)
+            outcome.faults = storm.done
+            tell("calm")
+            settle(farm, outcome)
+            tell("settled")
+            look_around(farm, outcome, faults, verifier, sample, random.Random(seed))
+        finally:
+            standby.stop()
+            node.kill()
     outcome.violations += aftermath.survivors(root)
+    outcome.violations += leftovers.held_leases(root)
+    outcome.violations += leftovers.unreclaimable(root)
+    outcome.violations += leftovers.orphaned_objects(root)
     tell("over")
     return outcome
+
+
+def _end(number: int, _frame: object) -> None:
+    """Told to end, we end the farm as well: an exception passes every `with` and `finally` on its way out."""
+    sys.exit(128 + number)
 
 
 @click.command(help=__doc__)
@@ -215,6 +257,7 @@ def weather(
 @click.option("--videos", default=10_000, help="At most so many.")
 @click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with assay/.")
 @click.option("--sample", default=5, show_default=True, help="How many assets the verifier looks at.")
+@click.option("--quick", is_flag=True, help="Only faults that are over within half a minute.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep the farm's folder here.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
 def command(
@@ -223,24 +266,29 @@ def command(
     videos: int,
     verifier: Path | None,
     sample: int,
+    quick: bool,
     keep: Path | None,
     json_path: Path | None,
 ) -> None:
     """A farm in a storm."""
+    signal.signal(signal.SIGTERM, _end)
     console = Console(width=160)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="reelmill-chaos-", ignore_cleanup_errors=True) as made:
         data = keep or Path(made)
         data.mkdir(parents=True, exist_ok=True)
-        outcome = weather(data, minutes, seed, videos, console, verifier, sample)
+        outcome = weather(data, minutes, seed, videos, console, verifier, sample, quick=quick)
     statuses = Counter(f"{sent.status} {sent.code}".strip() for sent in outcome.sent)
-    console.print(f"faults: {dict(outcome.faults)}", highlight=False)
+    console.print(
+        f"seed {seed}, {minutes:g} minutes, {outcome.faults.total()} faults: {dict(outcome.faults)}", highlight=False
+    )
     console.print(
         f"accepted {len(outcome.sent)}: {dict(statuses)}; not begun: {dict(outcome.refused)}", highlight=False
     )
     console.print(
-        f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; "
-        f"{outcome.corrupted} segments changed on their way; "
+        f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; {outcome.twins} twins; "
+        f"{outcome.takeovers} takeovers; {outcome.corrupted} segments changed on their way; "
+        f"{outcome.refused_sessions} sessions refused; messages {outcome.messages}; "
         f"verified independently {outcome.verified}; {time.monotonic() - begin:.0f} s in all",
         highlight=False,
     )

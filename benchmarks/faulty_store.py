@@ -1,12 +1,13 @@
 """A local store that fails when a storm wants it to: methods of `LocalStore` ask a file before they work.
 
-The file is `store.json` in the folder REELMILL_FAULTS: {"mode": …, "until": epoch seconds}. Modes:
+The file is `store.json` in the folder REELMILL_FAULTS: {"mode": …, "until": CLOCK_MONOTONIC}. Modes:
 
     away      every call is StoreUnavailable
     full      every write is StoreFull
     slow      every call takes half a second more
 
-A file `corrupt` beside it changes one byte of the next media segment that is written, and is gone then.
+A file `corrupt` beside it changes one byte of the next media segment that is written, and is gone then. Each record of
+finished work that lands in the store is noted in `landed.jsonl`, by a clock that no storm shifts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def corrupted(folder: Path) -> int:
 def set_mode(folder: Path, mode: str, lasts_s: float) -> None:
     """Let the store behave in a mode for a time, in all processes at once."""
     fresh = folder / "store.new"
-    fresh.write_text(json.dumps({"mode": mode, "until": time.time() + lasts_s}))
+    fresh.write_text(json.dumps({"mode": mode, "until": time.monotonic() + lasts_s}))
     fresh.replace(control_file(folder))
 
 
@@ -72,9 +74,18 @@ def _spoiled(method: Callable[..., Any], name: str) -> Callable[..., Any]:
                 shutil.copyfile(args[1], changed.name)
                 _flip(Path(changed.name))
                 return method(self, args[0], Path(changed.name), *args[2:], **more)
-        return method(self, *args, **more)
+        answer = method(self, *args, **more)
+        if name == "put_bytes" and str(args[0]).startswith("work/"):
+            _note(str(args[0]))
+        return answer
 
     return spoiled
+
+
+def _note(record: str) -> None:
+    line = {"record": record, "at": datetime.now(UTC).timestamp()}
+    with (Path(os.environ["REELMILL_FAULTS"]) / "landed.jsonl").open("ab", buffering=0) as log:
+        log.write(json.dumps(line).encode() + b"\n")
 
 
 def _mode() -> str:
@@ -82,7 +93,7 @@ def _mode() -> str:
         told = json.loads(control_file(Path(os.environ["REELMILL_FAULTS"])).read_text())
     except (FileNotFoundError, ValueError):
         return ""
-    return str(told["mode"]) if time.time() < told["until"] else ""
+    return str(told["mode"]) if time.monotonic() < told["until"] else ""
 
 
 def _take() -> bool:
@@ -93,7 +104,7 @@ def _take() -> bool:
     except FileNotFoundError:
         return False
     with (folder / "corrupted").open("a") as log:
-        log.write(f"{time.time()}\n")
+        log.write("changed\n")
     return True
 
 

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.bystanders import NODE_ADDRESS, STANDBY, SecondNode, Standby, send_signal
+from benchmarks.faulty_clock import set_clocks
+from benchmarks.faulty_encoder import exhaust
+from benchmarks.faulty_messages import confuse
 from benchmarks.faulty_store import corrupt_next, set_mode
+from cluster.errors import DatabaseUnavailable, RowMissing
+from cluster.metadata.database import Database
+from cluster.metadata.nodes import ask_to_drain
 from cluster.processes import ProcessInfo, descendants
-from cluster.ray_node import ray_environment
 from gateway.farm import Farm
 
-OBJECT_STORE_BYTES = 80_000_000
-"""Of the second node: Ray's least is 75 MB, and media does not pass through it."""
-
-
-class SecondNode:
-    """Another Ray node on this machine, of one slot; it can be killed and started again."""
-
-    def __init__(self, farm: Farm, log: Path) -> None:
-        self.farm = farm
-        self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
-        self._address = ""
-
-    def start(self) -> None:
-        """Start it, without waiting until it has joined."""
-        self._address = self.farm.ray_address
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self._address}", "--block"]
-        command += ["--num-cpus=1", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]
-        command += ["--node-ip-address=127.0.0.1"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **ray_environment(self.farm.cluster.root)},
-            )
-
-    def mend(self) -> None:
-        """Start it again when it has ended, or when its head has moved."""
-        if self.process is None or self.process.poll() is not None or self._address != self.farm.ray_address:
-            self.kill()
-            self.start()
-
-    def kill(self) -> None:
-        """As if its power was cut: all its processes at once."""
-        if self.process is None:
-            return
-        for info in [*descendants(self.process.pid)]:
-            _kill(info.pid, signal.SIGKILL)
-        _kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.process = None
+HOUR_S = 3_600.0
+RESTART_WITHIN_S = 120.0
+"""How long a rolling restart waits for one process before it goes on with the next."""
+Fault = Callable[[], bool]
 
 
 class Storm:
@@ -71,54 +36,79 @@ class Storm:
 
     Args:
         seed: of the choice and of the pauses; which process is hit depends on what runs at the moment.
-        folder: of the store's control file.
+        folder: of the control files that the spoiled processes look at.
+        quick: only faults that are over within half a minute.
     """
 
     def __init__(
         self,
         farm: Farm,
         node: SecondNode,
+        standby: Standby,
         folder: Path,
         seed: int,
         pause_s: tuple[float, float],
         tell: Callable[[str], None],
+        *,
+        quick: bool = False,
     ) -> None:
         self.farm = farm
         self.node = node
+        self.standby = standby
         self.folder = folder
         self.random = random.Random(seed)
         self.pause_s = pause_s
         self.tell = tell
+        self.quick = quick
         self.done: Counter[str] = Counter()
         self.stopping = threading.Event()
-        self._faults: dict[Callable[[], bool], int] = {
+        self._undoing: list[threading.Thread] = []
+        self._faults: dict[Fault, int] = {
             self.kill_worker: 4,
             self.kill_confined: 4,
             self.hang_worker: 2,
             self.kill_dispatcher: 2,
-            self.hang_dispatcher: 1,
+            self.hang_dispatcher: 2,
             self.kill_gateway: 2,
             self.kill_valkey: 1,
             self.hang_valkey: 1,
             self.kill_node: 1,
-            self.kill_ray: 1,
             self.corrupt_segment: 3,
             self.take_store_away: 1,
             self.fill_store: 1,
             self.slow_store: 1,
             self.lock_database: 1,
+            self.exhaust_sessions: 1,
+            self.confuse_messages: 3,
+            self.skew_clock: 1,
+            self.step_clock: 1,
         }
+        if not quick:
+            self._faults |= {
+                self.kill_ray: 1,
+                self.lock_database_for_a_minute: 1,
+                self.drain_head: 1,
+                self.announce_nodes_end: 1,
+                self.restart_all: 1,
+            }
 
     def run(self) -> None:
         """Storm until `stopping` is set; then nothing is stopped, killed or broken any more."""
         while not self.stopping.wait(self.random.uniform(*self.pause_s)):
             (fault,) = self.random.choices(list(self._faults), list(self._faults.values()))
-            name = fault.__name__
-            self.node.mend()
+            self._mend()
             if fault():
-                self.done[name] += 1
-                self.tell(name)
+                self.done[fault.__name__] += 1
+                self.tell(fault.__name__)
+        for undoing in self._undoing:
+            undoing.join()
+        self._mend()
+
+    def _mend(self) -> None:
         self.node.mend()
+        self.standby.mend()
+
+    # -- processes
 
     def _workers(self) -> list[ProcessInfo]:
         return [info for info in descendants(os.getpid()) if info.command.startswith("ray::SlotHolder")]
@@ -126,51 +116,124 @@ class Storm:
     def _pick(self, found: list[ProcessInfo]) -> int | None:
         return self.random.choice(sorted(info.pid for info in found)) if found else None
 
+    def _leader(self) -> int | None:
+        """The dispatcher that leads."""
+        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
+            try:
+                row = database.execute("SELECT owner FROM leases WHERE name = 'dispatcher/'").fetchone()
+            except sqlite3.OperationalError:
+                return None
+        return self.standby.pid if row and row[0] == STANDBY else self.farm.pids().get("dispatcher")
+
     def kill_worker(self) -> bool:
         """kill -9 of an actor's process."""
-        return _kill(self._pick(self._workers()), signal.SIGKILL)
+        return send_signal(self._pick(self._workers()), signal.SIGKILL)
 
     def kill_confined(self) -> bool:
         """kill -9 of a fork server or of a child that works."""
         found = [info for info in descendants(os.getpid()) if "encoders.forkserver" in info.command]
-        return _kill(self._pick(found), signal.SIGKILL)
+        return send_signal(self._pick(found), signal.SIGKILL)
 
     def hang_worker(self) -> bool:
         """A worker's process stands still for a while, or until somebody ends it."""
-        lasts_s = self.random.choice((10.0, 300.0))
+        lasts_s = 10.0 if self.quick else self.random.choice((10.0, 300.0))
         return self._hang(self._pick(self._workers()), lasts_s)
 
     def kill_dispatcher(self) -> bool:
-        """kill -9 of the dispatcher."""
-        return _kill(self.farm.pids().get("dispatcher"), signal.SIGKILL)
+        """kill -9 of the dispatcher that leads."""
+        return send_signal(self._leader(), signal.SIGKILL)
 
     def hang_dispatcher(self) -> bool:
-        """The dispatcher stands still for longer than its lease."""
-        return self._hang(self.farm.pids().get("dispatcher"), 12.0)
+        """The dispatcher that leads stands still until the other has taken over, and then wakes up."""
+        return self._hang(self._leader(), self.random.choice((12.0, 25.0)))
 
     def kill_gateway(self) -> bool:
         """kill -9 of the gateway, with uploads under way."""
-        return _kill(self.farm.pids().get("gateway"), signal.SIGKILL)
+        return send_signal(self.farm.pids().get("gateway"), signal.SIGKILL)
 
     def kill_valkey(self) -> bool:
         """kill -9 of Valkey."""
-        return _kill(self.farm.pids().get("valkey"), signal.SIGKILL)
+        return send_signal(self.farm.pids().get("valkey"), signal.SIGKILL)
 
     def hang_valkey(self) -> bool:
         """Valkey accepts and does not answer."""
         return self._hang(self.farm.pids().get("valkey"), 8.0)
 
     def kill_node(self) -> bool:
-        """The second node is gone at once; it comes back."""
+        """The second node loses its power."""
         self.node.kill()
         return True
 
     def kill_ray(self) -> bool:
-        """kill -9 of the head node's supervisor."""
-        return _kill(self.farm.pids().get("ray"), signal.SIGKILL)
+        """kill -9 of what supervises Ray's head: the whole cluster is gone."""
+        return send_signal(self.farm.pids().get("ray"), signal.SIGKILL)
+
+    def restart_all(self) -> bool:
+        """One process after another is told to end and comes back: an upgrade without a pause."""
+        for name in ("gateway", "valkey", "dispatcher", "ray"):
+            before = self.farm.pids().get(name)
+            if not send_signal(before, signal.SIGTERM):
+                continue
+            end = time.monotonic() + RESTART_WITHIN_S
+            while self.farm.pids().get(name) in (None, before) and time.monotonic() < end:
+                if self.stopping.wait(0.2):
+                    return True
+        self.standby.stop()
+        self.node.kill()
+        self._mend()
+        return True
+
+    # -- nodes
+
+    def drain_head(self) -> bool:
+        """The first node is drained for a while, and works again."""
+        head = next((node for node, address in self._nodes() if address != NODE_ADDRESS), None)
+        if head is None or not self._drain(head, 10.0):
+            return False
+        return self._after(20.0, lambda: self._let_work(head))
+
+    def announce_nodes_end(self) -> bool:
+        """The second node is told of its end, as spot machines are, and loses its power when the time is over."""
+        node = next((node for node, address in self._nodes() if address == NODE_ADDRESS), None)
+        return node is not None and self._drain(node, 20.0) and self._after(22.0, self.node.kill)
+
+    def _nodes(self) -> list[tuple[str, str]]:
+        """Ids and addresses of the nodes that work."""
+        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
+            try:
+                return database.execute("SELECT id, address FROM nodes WHERE state = 'alive'").fetchall()
+            except sqlite3.OperationalError:
+                return []
+
+    def _let_work(self, node: str) -> None:
+        """Whatever else is broken at the moment: nobody but us would ever let it work again."""
+        end = time.monotonic() + RESTART_WITHIN_S
+        while not self._drain(node, None) and time.monotonic() < end:
+            time.sleep(1.0)
+
+    def _drain(self, node: str, within_s: float | None) -> bool:
+        """Ask for it; False when the database does not take it. A node that is gone needs no asking any more."""
+
+        async def ask() -> None:
+            database = Database(self.farm.cluster.effective_database_url)
+            try:
+                drain_by = None if within_s is None else time.time() + within_s
+                await database.run(lambda session: ask_to_drain(session, node, drain_by))
+            finally:
+                await database.close()
+
+        try:
+            asyncio.run(ask())
+        except RowMissing:
+            return within_s is None
+        except DatabaseUnavailable:
+            return False
+        return True
+
+    # -- store, database, sessions, messages, clocks
 
     def corrupt_segment(self) -> bool:
-        """One byte of the next media segment changes on its way to the store."""
+        """A byte of the next media segment changes on its way to the store."""
         corrupt_next(self.folder)
         return True
 
@@ -191,36 +254,71 @@ class Storm:
 
     def lock_database(self) -> bool:
         """Nobody can write to the database for longer than SQLite waits."""
-        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
-            try:
-                database.execute("BEGIN EXCLUSIVE")
-            except sqlite3.OperationalError:
-                return False
-            self.stopping.wait(13.0)
-            database.rollback()
+        return self._lock_database(13.0)
+
+    def lock_database_for_a_minute(self) -> bool:
+        """The database is gone for a minute."""
+        return self._lock_database(60.0)
+
+    def _lock_database(self, lasts_s: float) -> bool:
+        begun = threading.Event()
+        locked: list[bool] = []
+
+        def hold() -> None:
+            with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
+                try:
+                    database.execute("BEGIN EXCLUSIVE")
+                    locked.append(True)
+                except sqlite3.OperationalError:
+                    return
+                finally:
+                    begun.set()
+                self.stopping.wait(lasts_s)
+                database.rollback()
+
+        self._keep(hold)
+        begun.wait()
+        return bool(locked)
+
+    def exhaust_sessions(self) -> bool:
+        """No encode session can be had for a while."""
+        exhaust(self.folder, 12.0)
         return True
+
+    def confuse_messages(self) -> bool:
+        """What attempts answer is delivered twice, late, or both, for a while."""
+        confuse(self.folder, 15.0)
+        return True
+
+    def skew_clock(self) -> bool:
+        """The clocks of one kind of process are an hour off for a while."""
+        kind = self.random.choice(("dispatcher", "gateway", "worker"))
+        set_clocks(self.folder, {kind: self.random.choice((-HOUR_S, HOUR_S))}, 15.0)
+        return True
+
+    def step_clock(self) -> bool:
+        """The machine's clock is set to an hour from now, or an hour ago, and back after a while."""
+        shift_s = self.random.choice((-HOUR_S, HOUR_S))
+        set_clocks(self.folder, dict.fromkeys(("dispatcher", "gateway", "worker", "database"), shift_s), 15.0)
+        return True
+
+    # -- what passes
 
     def _hang(self, pid: int | None, lasts_s: float) -> bool:
-        if not _kill(pid, signal.SIGSTOP):
-            return False
+        return send_signal(pid, signal.SIGSTOP) and self._after(lasts_s, lambda: send_signal(pid, signal.SIGCONT))
 
-        def wake() -> None:
-            end = time.monotonic() + lasts_s
-            # At the storm's end everything that still stands is woken: what must be shown is that nothing got lost.
-            while time.monotonic() < end and not self.stopping.wait(0.2):
-                pass
-            _kill(pid, signal.SIGCONT)
+    def _after(self, delay_s: float, undo: Callable[[], object]) -> bool:
+        """Undo something after a time, or at the storm's end: what must be shown is that nothing got lost."""
 
-        threading.Thread(target=wake, daemon=True).start()
+        def wait() -> None:
+            self.stopping.wait(delay_s)
+            undo()
+
+        self._keep(wait)
         return True
 
-
-def _kill(pid: int | None, number: signal.Signals) -> bool:
-    """Send a signal; False when there is nobody to get it."""
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+    def _keep(self, work: Callable[[], None]) -> None:
+        self._undoing = [thread for thread in self._undoing if thread.is_alive()]
+        thread = threading.Thread(target=work, daemon=True)
+        self._undoing.append(thread)
+        thread.start()

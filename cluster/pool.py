@@ -33,7 +33,7 @@ GPU_MARK = "-gpu-"
 """In the ids of workers that hold a part of a GPU."""
 SLOT_RESOURCE = "reelmill_slots"
 """A node may say by this Ray resource how many encode slots it offers; otherwise the settings say."""
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 """A worker that has not described itself by then is given up: a cold import of Ray and FFmpeg takes seconds, not
 minutes."""
 NODE_DIED = "its node has died"

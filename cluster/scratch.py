@@ -9,10 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
 
 LOCK = ".lock"
 """Beside what a worker writes, in its own folder."""
+UNBORN_S = 3_600.0
+"""A folder that has waited so long for its name lost its process before it got one: it takes a moment."""
 
 
 def claim_scratch(root: Path, name: str) -> Path:
@@ -34,6 +37,7 @@ def sweep_scratch(root: Path) -> int:
     removed = 0
     for folder in root.iterdir() if root.is_dir() else ():
         if folder.name.startswith("."):
+            removed += _remove_unborn(folder)
             continue
         try:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
@@ -49,6 +53,17 @@ def sweep_scratch(root: Path) -> int:
         finally:
             os.close(lock)
     return removed
+
+
+def _remove_unborn(folder: Path) -> bool:
+    """Remove a folder whose process ended while it claimed it."""
+    try:
+        if folder.stat().st_mtime > time.time() - UNBORN_S:
+            return False
+    except FileNotFoundError:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
 
 
 def _remove(folder: Path) -> None:

@@ -38,8 +38,8 @@ from gateway.settings import GatewaySettings
 log = structlog.get_logger()
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-READY_TIMEOUT_S = 60.0
-"""A gateway answers in 2 to 4 s on two idle cores."""
+READY_TIMEOUT_S = 240.0
+"""A gateway answers in 2 to 4 s on two idle cores, and after minutes on a machine that is far too busy."""
 WATCH_S = 0.2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 """A process that dies is restarted at once, one that keeps dying less and less often."""
@@ -215,6 +215,11 @@ class Farm:
     def ray_address(self) -> str:
         """Where more nodes may join the embedded Ray; another after each restart of its head."""
         return self._environment.get("REELMILL_RAY_ADDRESS", "")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the farm's processes get; another dispatcher with it, under a name of its own, stands by."""
+        return dict(self._environment)
 
     @property
     def dashboard_url(self) -> str:

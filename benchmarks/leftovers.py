@@ -1,0 +1,120 @@
+"""After a farm's end: what lies about that no row names, once its own housekeeping had all the time it needs.
+
+A process that is killed leaves temporary files, open uploads and records; that is no leak as long as somebody comes for
+them. So the housekeepers are run here as they would run two days later, and whatever is there after them is an orphan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from cluster.caretaker import PAGE, Caretaker
+from cluster.metadata.database import Database
+from cluster.metadata.lifecycle import VideoStatus
+from cluster.metrics import GatewayMetrics
+from cluster.ray_node import RayNode
+from cluster.scratch import LOCK, sweep_scratch
+from cluster.settings import ClusterSettings
+from cluster.staging import ABANDONED_AFTER_S, Staging
+from cluster.storage.open import open_store
+from gateway.housekeeping import clean_up
+from gateway.settings import GatewaySettings
+
+LATER_S = 2 * 86_400.0
+"""Longer than sessions, temporary files and records are kept; shorter than the source of a rejected video is."""
+
+
+def held_leases(root: Path) -> list[str]:
+    """Leaderships and jobs that somebody still holds after the farm's end."""
+    with closing(sqlite3.connect(root / "farm.db")) as database:
+        found = [
+            f"lease {name} is held by {owner} for {until - time.time():.0f} s more"
+            for name, owner, until in database.execute("SELECT name, owner, until FROM leases")
+            if until >= time.time()
+        ]
+        rows = database.execute("SELECT id, lease_owner FROM jobs WHERE lease_owner IS NOT NULL")
+        return found + [f"job {job_id} is held by {owner}" for job_id, owner in rows]
+
+
+def orphaned_objects(root: Path) -> list[str]:
+    """Files of the store that no row explains after two days of housekeeping."""
+    asyncio.run(_housekeeping(root))
+    with closing(sqlite3.connect(root / "farm.db")) as database:
+        videos = {
+            video_id: (VideoStatus(status), source_key)
+            for video_id, status, source_key in database.execute("SELECT id, status, source_key FROM videos")
+        }
+        assets = {
+            (video_id, json.loads(plan)["asset_key"])
+            for video_id, plan in database.execute("SELECT video_id, plan FROM jobs WHERE state = 'completed'")
+            if plan
+        }
+    store = root / "objects"
+    found = [f"orphan {path}" for folder in ("tmp", "uploads") for path in _files(store / folder)]
+    for path in _files(store / "objects"):
+        key = path.relative_to(store / "objects").as_posix()
+        kind, video_id, rest = [*key.split("/", 2), "", ""][:3]
+        status, source_key = videos.get(video_id, (VideoStatus.DELETED, ""))
+        explained = {
+            "sources": key == source_key,
+            "assets": status.rejected or (video_id, rest.partition("/")[0]) in assets,
+            "work": status.rejected,
+            "fingerprints": status.playable or status.rejected,
+        }
+        if not explained.get(kind, False):
+            found.append(f"orphan {key}: its video is {status}")
+    return found
+
+
+async def _housekeeping(root: Path) -> None:
+    """All rounds of the gateway's and the dispatcher's housekeepers, by a clock that is ahead."""
+    cluster = ClusterSettings(data_dir=root)
+    database = Database(cluster.effective_database_url)
+    store = open_store(cluster.effective_store_url)
+
+    def later() -> float:
+        return time.time() + LATER_S
+
+    ports: Any = SimpleNamespace(
+        settings=GatewaySettings(),
+        cluster=cluster,
+        database=database,
+        store=store,
+        metrics=GatewayMetrics(),
+        clock=later,
+    )
+    caretaker = Caretaker(database, store, cluster.source_retention_s, later)
+    with closing(sqlite3.connect(root / "farm.db")) as rows:
+        (count,) = rows.execute("SELECT count(*) FROM videos").fetchone()
+    try:
+        for _ in range(count // PAGE + 1):
+            await clean_up(ports)
+            await caretaker.round()
+    finally:
+        await database.close()
+
+
+def unreclaimable(root: Path) -> list[str]:
+    """Files of a node's disk that nobody would remove: staged sources under a lease, folders of dead workers."""
+    settings = ClusterSettings(data_dir=root)
+    long_ago = time.time() - 2 * ABANDONED_AFTER_S
+    for folder in (settings.staging_dir, settings.scratch_dir):
+        for path in [folder, *folder.rglob("*")] if folder.is_dir() else ():
+            os.utime(path, (long_ago, long_ago), follow_symlinks=False)
+    Staging(settings.staging_dir, 0).evict()
+    sweep_scratch(settings.scratch_dir)
+    left = [*_files(settings.staging_dir), *_files(settings.scratch_dir)]
+    ray = RayNode(root, 1).temp_dir
+    return [f"nobody removes {path}" for path in [*left, *([ray] if ray.exists() else [])]]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != LOCK]
