@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from cluster.processes import descendants
+from cluster.processes import descendants, die_with_parent
 from cluster.ray_node import ray_environment
 from gateway.farm import CHECKOUT, Farm
 
@@ -16,7 +18,10 @@ OBJECT_STORE_BYTES = 80_000_000
 NODE_ADDRESS = "127.0.0.2"
 """This machine as well, but not as the first node calls it, so that `reelmill drain` can tell the two apart."""
 STANDBY = "standby"
-STOP_PATIENCE_S = 30.0
+STOP_PATIENCE_S = 60.0
+
+_starter = ThreadPoolExecutor(1)
+"""A child is told to end when the thread that started it does; this one lives as long as the process."""
 
 
 class SecondNode:
@@ -34,15 +39,7 @@ class SecondNode:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={self._address}", "--block"]
         command += ["--num-cpus=1", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"]
         command += [f"--node-ip-address={NODE_ADDRESS}"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **ray_environment(self.farm.cluster.root)},
-            )
+        self.process = _begin(command, self.log, {**os.environ, **ray_environment(self.farm.cluster.root)})
 
     def mend(self) -> None:
         """Start it again when it has ended, or when its head has moved."""
@@ -78,16 +75,8 @@ class Standby:
     def start(self) -> None:
         """Start it."""
         self._address = self.farm.ray_address
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.dispatch"],
-                cwd=CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**self.farm.environment, "REELMILL_DISPATCHER_NAME": STANDBY},
-            )
+        environment = {**self.farm.environment, "REELMILL_DISPATCHER_NAME": STANDBY}
+        self.process = _begin([sys.executable, "-m", "cluster.dispatch"], self.log, environment)
 
     def mend(self) -> None:
         """Start it again when it has ended, or when Ray has moved."""
@@ -106,6 +95,26 @@ class Standby:
             send_signal(self.process.pid, signal.SIGKILL)
             self.process.wait()
         self.process = None
+
+
+def _begin(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own that ends with this one, however that ends."""
+    before_exec = die_with_parent()
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=before_exec,
+                env=environment,
+            )
+
+    return _starter.submit(start).result()
 
 
 def send_signal(pid: int | None, number: signal.Signals) -> bool:
