@@ -1,4 +1,4 @@
-"""Alert rules and the dashboard name metrics, labels and alerts that exist: a rule on a name that is gone never fires."""
+"""Alert rules and the dashboard name metrics, labels and alerts that exist: one on a name that is gone never fires."""
 
 from __future__ import annotations
 
