@@ -6,8 +6,9 @@ both have one encoder's identity, and a segment may be done by either within one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from encoders.backends.painted import PaintedFrames
 from encoders.backends.probe import proven
 from encoders.backends.proof import DeviceProof, GpuProbe, hybrid_capability
 from encoders.backends.scale import SlotLayout, slot_of
-from encoders.backends.x264 import X264Ladder, x264_identity
+from encoders.backends.x264 import X264Ladder, tail_frames, x264_identity
 from encoders.ladder import Rendition
 from encoders.media import VideoTrack
 from encoders.plan import Grid
@@ -73,13 +74,22 @@ class HybridBackend:
         if grid is None:
             raise ValueError("an asset without picture has no segments")
         self._warnings.clear()
-        device = self._device()
+        device, segment = self._device(), request.segment
         self._ladder = ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
-        for number, pictures in self._frames(request, grid, device):
-            if request.tap is not None:
-                request.tap(number, luma_of(pictures[0]))
-            yield from ladder.encode(number, pictures)
-        yield from ladder.finish()
+        # As in the CPU lane: x264 looks past the segment's end, so that its last pictures are as good as the others.
+        seen_until = min(grid.frames, segment.end + tail_frames(request.plan.preset, request.threads))
+        due = segment.frames * len(request.plan.renditions)
+        with closing(self._frames(request, grid, device, seen_until)) as frames:
+            for number, pictures in frames:
+                if request.tap is not None and number < segment.end:
+                    request.tap(number, luma_of(pictures[0]))
+                for picture in ladder.encode(number, pictures):
+                    if picture.pts < segment.end:
+                        due -= 1
+                        yield picture
+                if not due:
+                    return
+        yield from (picture for picture in ladder.finish() if picture.pts < segment.end)
 
     def extradata(self, rendition: str) -> bytes:
         """Parameter sets of the rendition encoded last, Annex B."""
@@ -96,24 +106,30 @@ class HybridBackend:
         raise NoDevice(hybrid_capability(self._probe).reason)
 
     def _frames(
-        self, request: SegmentRequest, grid: Grid, device: DeviceProof
-    ) -> Iterator[tuple[int, list[VideoFrame]]]:
-        """Output frames on the host: by NVDEC as long as it can, by FFmpeg from there on."""
+        self, request: SegmentRequest, grid: Grid, device: DeviceProof, end: int
+    ) -> Generator[tuple[int, list[VideoFrame]], None, None]:
+        """Output frames up to `end` on the host: by NVDEC as long as it can, by FFmpeg from there on."""
+        longer = replace(request, segment=replace(request.segment, end=end))
         due = request.segment.start
         if not why_not(request.video, device.decodes):
             if self._lane is None or self._lane.renditions != request.plan.renditions:
                 self._lane = None  # frees the device's memory before more is asked for
                 self._lane = HybridLane(device, request.plan.renditions)
             try:
-                for number, pictures in self._lane.frames(request, grid):
+                for number, pictures in self._lane.frames(longer, grid):
                     yield number, pictures
                     due = number + 1
             except Unsupported as error:
-                self._warnings.append(f"decoded on the CPU from output frame {due} on: {error.detail}")
-        if due < request.segment.end:
-            painted = PaintedFrames(request, grid, due)
-            yield from painted.frames()
-            self._warnings += painted.warnings
+                if due < request.segment.end:
+                    self._warnings.append(f"decoded on the CPU from output frame {due} on: {error.detail}")
+        if due < end:
+            painted = PaintedFrames(request, grid, due, end)
+            shown = painted.frames()
+            try:
+                yield from shown
+            finally:
+                shown.close()
+                self._warnings += painted.warnings
 
 
 @dataclass(slots=True)

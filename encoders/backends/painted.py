@@ -6,7 +6,7 @@ and FFmpeg's pictures are NVDEC's to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -26,15 +26,26 @@ Array = npt.NDArray[np.uint8]
 
 
 class PaintedFrames:
-    """Decodes and scales on the CPU. One use: one segment, from one output frame on."""
+    """Decodes and scales on the CPU. One use: one segment, from one output frame on.
 
-    def __init__(self, request: SegmentRequest, grid: Grid, start: int) -> None:
-        """Args: start: first output frame that is wanted; the segment's own or a later one."""
-        self._request = replace(request, segment=replace(request.segment, start=start))
+    Attributes:
+        warnings: what was concealed within the segment; there once `frames` has ended or was closed.
+    """
+
+    def __init__(self, request: SegmentRequest, grid: Grid, start: int, end: int | None = None) -> None:
+        """Begin nothing yet.
+
+        Args:
+            start: first output frame that is wanted; the segment's own or a later one.
+            end: after the last that is wanted; damage counts within the segment only. None: the segment's end.
+        """
+        self._counted = replace(request, segment=replace(request.segment, start=min(start, request.segment.end)))
+        wanted = replace(request.segment, start=start, end=end or request.segment.end)
+        self._request = replace(request, segment=wanted)
         self._clock = FrameClock.of(request.video, grid)
         self.warnings: tuple[str, ...] = ()
 
-    def frames(self) -> Iterator[tuple[int, list[VideoFrame]]]:
+    def frames(self) -> Generator[tuple[int, list[VideoFrame]], None, None]:
         """(output frame, pictures of all renditions in yuv420p, from small to large); the same list while one shows.
 
         Raises:
@@ -45,13 +56,15 @@ class PaintedFrames:
         with FrameReader(request.source, request.video, request.threads) as reader:
             last: VideoFrame | None = None
             pictures: list[VideoFrame] = []
-            for number, frame in read_on_grid(request, self._clock, reader):
-                if frame is not last:
-                    last, pictures = frame, painter.paint(frame)
-                yield number, pictures
+            try:
+                for number, frame in read_on_grid(request, self._clock, reader):
+                    if frame is not last:
+                        last, pictures = frame, painter.paint(frame)
+                    yield number, pictures
+            finally:  # also when the caller has seen enough
+                self.warnings = concealed(self._counted, self._clock, reader)
             if last is None:
                 raise Damaged("No picture of the file decodes. Export it again.")
-            self.warnings = concealed(request, self._clock, reader)
 
 
 def fill_slot(slot: Array, layout: SlotLayout, pictures: list[VideoFrame]) -> None:
