@@ -8,9 +8,9 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-CLIP_S = 16
+CLIP_S = 20
 """Length of the clips that copies are made of, seconds."""
-CLIP_WIDTH = 480
+CLIP_WIDTH = 640
 TIMEOUT_S = 300
 
 
@@ -24,7 +24,7 @@ class Copy:
 
 
 def _picture(name: str, filters: str, *more: str) -> Copy:
-    return Copy(name=name, arguments=("-an", "-vf", filters, *more))
+    return Copy(name=name, arguments=("-vf", filters, *more))
 
 
 def _sound(name: str, *arguments: str) -> Copy:
@@ -49,7 +49,7 @@ COPIES = (
     _picture("pillarbox to 2.4:1", "pad=ih*2.4:ih:(ow-iw)/2:0"),
     _picture("mirrored", "hflip"),
     _picture("mirrored, crop 5 %", "hflip,crop=iw*0.9:ih*0.9"),
-    _picture("excerpt of 8 s", "null", "-ss", "4.3", "-t", "8"),
+    _picture("excerpt of 8 s", "null", "-ss", "5.3", "-t", "8"),
     _picture("speed 1.05", "setpts=PTS/1.05"),
     _picture("logo, 4 % of the picture", "drawbox=x=iw*0.03:y=ih*0.05:w=iw*0.22:h=ih*0.17:color=white:t=fill"),
     _picture("banner below, 8 %", "drawbox=x=iw*0.1:y=ih*0.85:w=iw*0.8:h=ih*0.1:color=yellow:t=fill"),
@@ -60,15 +60,16 @@ COPIES = (
     _sound("200 to 5000 Hz only", "-af", "highpass=200,lowpass=5000"),
     _sound("excerpt of 10 s", "-ss", "3.3", "-t", "10"),
     _sound("tempo 1.03", "-af", "atempo=1.03"),
-    _sound("pitch and tempo 1.02", "-af", "aresample=48000,asetrate=48960,aresample=48000"),
-    _sound("pitch and tempo 1.06", "-af", "aresample=48000,asetrate=50880,aresample=48000"),
+    _sound("pitch and tempo 1.02", "-af", "asetrate=48000*1.02,aresample=48000"),
+    _sound("pitch and tempo 1.06", "-af", "asetrate=48000*1.06,aresample=48000"),
 )
 
 
 def cut_clip(source: Path, start_s: float, out: Path) -> None:
     """The clip of a file that copies are made of, picture and sound."""
     # Seeking on the output side: some sources begin at odd timestamps.
-    _run("-i", str(source), "-ss", f"{start_s:g}", "-t", str(CLIP_S), "-vf", f"scale={CLIP_WIDTH}:-2", out=out)
+    span = ("-ss", f"{start_s:g}", "-t", str(CLIP_S))
+    _run("-i", str(source), *span, "-vf", f"scale={CLIP_WIDTH}:-2", "-crf", "18", out=out)
 
 
 def make_copy(clip: Path, copy: Copy, out: Path) -> bool:

@@ -18,7 +18,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.content_copies import COPIES, cut_clip, make_copy
+from benchmarks.content_copies import COPIES, Copy, cut_clip, make_copy
 from benchmarks.content_specimens import fingerprint_file
 from benchmarks.environment import write_results
 from encoders.recognition.catalogue import Catalogue, open_catalogue, write_catalogue
-from encoders.recognition.fingerprint import PICTURE, Fingerprint
+from encoders.recognition.fingerprint import PICTURE, Fingerprint, FingerprintInvalid
 from encoders.recognition.known import KnownContentSettings, MatchKind
 from encoders.recognition.match_pictures import near_hashes
 from encoders.recognition.pictures import REGISTERED_VIEWS
@@ -57,7 +60,7 @@ CLIPS = (
     ("film_agent327_1080p24_a_fmp4.mp4", 3.0),
     ("natural_coffee_720p2997.mp4", 0.0),
     ("sport_juggle_720p24_10s.mp4", 0.0),
-    ("natural_night_1080p20_26s_fmp4.mp4", 4.0),
+    ("natural_night_1080p20_26s_fmp4.mp4", 0.0),
 )
 """File and second from which copies are made of it."""
 SETTINGS = KnownContentSettings()
@@ -102,16 +105,35 @@ def manifest_pairs(folder: Path) -> tuple[list[str], set[frozenset[str]]]:
     return valid, {pair for pair in pairs if len(pair) == 2 and pair <= set(valid)}
 
 
-def read_folder(folder: Path, names: list[str], seconds: float, console: Console) -> dict[str, Fingerprint]:
+class Kept:
+    """Fingerprints kept in a folder from run to run: decoding a corpus takes minutes, comparing it seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, name: str, make: Callable[[], Fingerprint | None]) -> Fingerprint | None:
+        """The fingerprint of a name, made when it is not there or of another version."""
+        path = self._folder / re.sub(r"[^\w.-]+", "_", name)
+        if path.exists():
+            with suppress(FingerprintInvalid):
+                return Fingerprint.from_bytes(path.read_bytes())
+        fingerprint = make()
+        if fingerprint is not None:
+            path.write_bytes(fingerprint.to_bytes())
+        return fingerprint
+
+
+def read_folder(folder: Path, names: list[str], seconds: float, kept: Kept, console: Console) -> dict[str, Fingerprint]:
     """Fingerprints of all files that have one."""
     found = {}
     for name in names:
         try:
-            fingerprint = fingerprint_file(folder / name, seconds)
+            fingerprint = kept.get(name, partial(fingerprint_file, folder / name, seconds))
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             console.print(f"{name} left out: {(error.stderr or b'')[-200:].decode(errors='replace')}")
             continue
-        if not fingerprint.empty:
+        if fingerprint is not None and not fingerprint.empty:
             found[name] = fingerprint
     return found
 
@@ -148,25 +170,43 @@ def score_pairs(
     return score, notes
 
 
-def score_copies(folder: Path, files: dict[str, Fingerprint], work: Path, console: Console) -> list[Score]:
+def score_copies(folder: Path, files: dict[str, Fingerprint], work: Path, kept: Kept, console: Console) -> list[Score]:
     """Each kind of copy of each clip against the clips and all other files."""
     scores = {copy.name: Score(name=copy.name) for copy in COPIES}
     works = dict(files)
-    clips: dict[str, Path] = {}
-    for name, start_s in CLIPS:
-        if name in files:
-            clips[name] = work / f"{name}.clip.mp4"
-            cut_clip(folder / name, start_s, clips[name])
-            works[name] = fingerprint_file(clips[name], 60)
+    clips = {name: start_s for name, start_s in CLIPS if name in files}
+
+    def clip_of(name: str) -> Path:
+        path = work / f"{name}.clip.mp4"
+        if not path.exists():
+            cut_clip(folder / name, clips[name], path)
+        return path
+
+    def copy_of(name: str, copy: Copy) -> Fingerprint | None:
+        path = work / ("copy.m4a" if copy.of_sound else "copy.mp4")
+        return fingerprint_file(path, 60) if make_copy(clip_of(name), copy, path) else None
+
+    def clip_fingerprint(name: str) -> Fingerprint:
+        return fingerprint_file(clip_of(name), 60)
+
+    for name in clips:
+        clip = kept.get(f"{name}.clip", partial(clip_fingerprint, name))
+        assert clip is not None
+        works[name] = clip
     catalogue = catalogue_of(work / "clips", works)
-    for name, clip in clips.items():
+    for name in clips:
+        if not len(works[name].sound):
+            console.print(f"{name} has no sound")
         for copy in COPIES:
-            path = work / ("copy.m4a" if copy.of_sound else "copy.mp4")
-            if not make_copy(clip, copy, path):
+            if copy.of_sound and not len(works[name].sound):
                 continue
-            fingerprint = fingerprint_file(path, 60)
+            fingerprint = kept.get(f"{name}.{copy.name}", partial(copy_of, name, copy))
+            if fingerprint is None:
+                continue
             if copy.of_sound:
                 fingerprint = replace(fingerprint, pictures=np.zeros(0, PICTURE))
+            else:
+                fingerprint = replace(fingerprint, sound=np.zeros(0, np.uint32))
             kind = MatchKind.SOUND if copy.of_sound else MatchKind.PICTURE
             hits = {match.work_id for match in recognise(fingerprint, catalogue, SETTINGS, "").matches}
             score = scores[copy.name]
@@ -232,18 +272,20 @@ def print_scores(scores: list[Score], console: Console) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--seconds", default=60.0, show_default=True, help="Of each file, as much is taken.")
 @click.option("--copies/--no-copies", default=True, show_default=True, help="Make copies of clips, too.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep fingerprints here between runs.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
-def command(folder: Path, seconds: float, copies: bool, json_path: Path | None) -> None:
+def command(folder: Path, seconds: float, copies: bool, keep: Path | None, json_path: Path | None) -> None:
     """Precision, recall and speed of known-content matching."""
     console = Console(width=140)
     names, pairs = manifest_pairs(folder)
     with tempfile.TemporaryDirectory(prefix="reelmill-content-") as scratch:
         work = Path(scratch)
-        files = read_folder(folder, names, seconds, console)
+        kept = Kept(keep or work / "kept")
+        files = read_folder(folder, names, seconds, kept, console)
         score, notes = score_pairs(files, catalogue_of(work / "all", files), pairs)
         scores = [score]
         if copies:
-            scores += score_copies(folder, files, work, console)
+            scores += score_copies(folder, files, work, kept, console)
         speed = measure_speed(work, max(files.values(), key=lambda each: len(each.pictures)))
     for note in sorted(notes):
         console.print(note)

@@ -84,5 +84,6 @@ class Caretaker:
             if status in REJECTED:
                 # Without its source it cannot be retried, so nobody will ever finish what was begun.
                 removed += await asyncio.to_thread(self.store.delete_prefix, layout.asset_root(video.id))
+                await asyncio.to_thread(self.store.delete, layout.fingerprint_key(video.id))
             self._places[status] = (video.updated_at, video.id)
         return removed

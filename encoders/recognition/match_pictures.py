@@ -45,8 +45,8 @@ CHANGED_BITS = 16
 LEAST_HITS = 8
 _AHEADS, _PAIRS = 1 << 24, 128
 """A vote is one number: work, offset (48 days of samples to both sides), pair of views."""
-BLOCK = 1 << 20
-"""Coarse hashes compared at once: bounds the memory for differences to 9 MiB."""
+BLOCK = 1 << 16
+"""Coarse hashes compared at once: their differences stay in the processor's cache."""
 
 Distances = npt.NDArray[np.int64]
 
