@@ -231,6 +231,7 @@ def print_goals(console: Console, clips: Sequence[ClipQuality]) -> bool:
 @click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--profile", default="default", show_default=True)
 @click.option("--length-s", type=float, help="Measure the beginning of each clip only.")
+@click.option("--largest", type=int, help="Leave out rungs of a longer short side than this, in pixels.")
 @click.option(
     "--offset",
     "offsets",
@@ -240,8 +241,13 @@ def print_goals(console: Console, clips: Sequence[ClipQuality]) -> bool:
     show_default=True,
     help="Distances from the ladder's crf that are encoded beside it, for BD-rate.",
 )
-@click.option("--step", default=4, show_default=True, help="VMAF of every step-th frame.")
-@click.option("--screen-step", default=12, show_default=True, help="The same for rungs scaled up to the largest.")
+@click.option(
+    "--step",
+    default=5,
+    show_default=True,
+    help="VMAF of every step-th frame; odd, since B-frames come in even periods.",
+)
+@click.option("--screen-step", default=15, show_default=True, help="The same for rungs scaled up to the largest.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
 @click.option(
     "--plot", "plot_path", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves: svg or png."
@@ -250,6 +256,7 @@ def command(
     clips: tuple[Path, ...],
     profile: str,
     length_s: float | None,
+    largest: int | None,
     offsets: tuple[float, ...],
     step: int,
     screen_step: int,
@@ -260,6 +267,11 @@ def command(
     console = Console(width=160)
     found: list[ClipQuality] = []
     settings = load_profile(profile)
+    if largest is not None:
+        kept = tuple(rung for rung in settings.rungs if rung.short_side <= largest)
+        if not kept:
+            raise click.UsageError(f"--largest {largest}: the smallest rung is {settings.rungs[0].name}")
+        settings = replace(settings, rungs=kept)
     with Confiner() as confiner, tempfile.TemporaryDirectory(prefix="reelmill-quality-") as folder:
         for number, source in enumerate(clips):
             place = Path(folder) / str(number)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from benchmarks.presets import Standing, Trial, standings, worth_having
-from benchmarks.quality import ClipQuality, RungQuality, print_goals, seam_of
+from benchmarks.quality import ClipQuality, RungQuality, command, print_goals, seam_of
 from benchmarks.quality_curves import Point, bd_rate_percent
 from benchmarks.quality_scores import Scores
 
@@ -116,3 +119,11 @@ def test_candidates_that_another_beats_in_everything_are_not_worth_having() -> N
 
     found = [standing("a", 1, 0, 0), standing("b", 1.1, -10, -3), standing("c", 1.8, -8, -2), standing("d", 2, -7, -4)]
     assert worth_having(found) == {"a", "b", "d"}
+
+
+def test_a_ladder_without_rungs_is_refused(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"")
+    done = CliRunner().invoke(command, [str(clip), "--largest", "100"])
+    assert done.exit_code == 2
+    assert "the smallest rung is 144p" in done.output
