@@ -69,7 +69,14 @@ class AssetManifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenditionReport:
-    """One rendition in `asset.json`. Rates are of the media segments, in bits a second."""
+    """One rendition in `asset.json`. Rates are of the media segments, in bits a second.
+
+    Attributes:
+        encoder: identity of the encoder and its settings, of pictures.
+        compared_frames: how many of its pictures were decoded again and compared with the source's.
+        worst_misfit: how far the worst of these was from the source's, in codes of luma.
+        verified: names of what every segment of it has passed (docs/asset.md).
+    """
 
     name: str
     kind: str
@@ -88,6 +95,10 @@ class RenditionReport:
     language: str | None = None
     label: str | None = None
     default: bool | None = None
+    encoder: str | None = None
+    compared_frames: int | None = None
+    worst_misfit: float | None = None
+    verified: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +111,21 @@ class ChapterReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamageReport:
+    """Output frames that were held or concealed, and their share of all; 0 of a source that decodes whole."""
+
+    concealed_frames: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetReport:
     """The content of `asset.json`.
 
     Attributes:
+        chapters_from: "source" or "scene cuts"; absent when there are none.
+        damage: pictures that show something else than the source meant, since it did not decode there.
+        verified: names of what the whole asset has passed; one that has not is never visible (docs/asset.md).
         measures: of the whole asset: brightness of the source's pictures (luma codes, 16 black to 235 white), how far
             the worst picture that was decoded again is from the source's (codes), processor seconds of encoding,
             loudness of the source's sound (LUFS).
@@ -122,3 +144,6 @@ class AssetReport:
     measures: dict[str, float]
     warnings: tuple[str, ...]
     known_content: KnownContent | None = None
+    chapters_from: str | None = None
+    damage: DamageReport | None = None
+    verified: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from encoders import dash, hls
+from encoders import dash, hls, report
 from encoders.asset import (
     ASSET_JSON,
     ASSET_VERSION,
@@ -28,15 +28,13 @@ from encoders.asset import (
     AssetFile,
     AssetManifest,
     AssetReport,
-    ChapterReport,
-    RenditionReport,
 )
 from encoders.audio import AudioResult
 from encoders.chapters import ChapterMark, chapters_json, chapters_vtt, choose_chapters, place_chapters
 from encoders.dash import Caption
 from encoders.hls import Sound, Text
 from encoders.media import MediaInfo
-from encoders.plan import Plan, TextRendition
+from encoders.plan import Plan
 from encoders.progressive import write_progressive
 from encoders.recognition.known import KnownContent
 from encoders.scenes import find_boundaries
@@ -44,7 +42,8 @@ from encoders.segment import SegmentResult
 from encoders.stills import write_preview, write_thumbnail
 from encoders.storyboard import write_storyboard
 from encoders.subtitles import TextResult
-from encoders.tracks import Track, read_track, target_duration_s
+from encoders.tracks import read_track, target_duration_s
+from encoders.verify_asset import ASSET_CHECKS
 from encoders.wvtt import write_text_track
 
 CAPTIONS = "captions.vtt"
@@ -112,12 +111,13 @@ class _Packager:
         tracks = [*self._pictures, *(sound.track for sound in self._sounds)]
         self._duration_s = max(track.duration_s for track in tracks)
         self._target_s = target_duration_s(tracks)
-        self._chapters = place_chapters(info.chapters, plan.origin_s, self._duration_s)
+        self._chapters, self._chapters_from = place_chapters(info.chapters, plan.origin_s, self._duration_s), "source"
         out.mkdir(parents=True, exist_ok=True)
 
     def run(self, segments: Sequence[SegmentResult], audio: Sequence[AudioResult]) -> AssetManifest:
         """Write everything; the entry points after what they name, `asset.json` last."""
-        self._chapters = self._chapters or self._scene_chapters(segments)
+        if not self._chapters:
+            self._chapters, self._chapters_from = self._scene_chapters(segments), "scene cuts"
         self._write_renditions()
         self._write_texts()
         if self._plan.grid is not None:
@@ -127,8 +127,8 @@ class _Packager:
             self._text("chapters.vtt", "CHAPTERS", chapters_vtt(self._chapters))
             self._text(CHAPTERS_JSON, "CHAPTERS_JSON", chapters_json(self._chapters))
         self._write_entry_points()
-        warnings = _all_warnings(self._info, segments, audio, (*self._text_warnings, *self._plan.notes))
-        self._write_report(warnings, _measures(segments, audio))
+        warnings = report.all_warnings(self._info, segments, audio, (*self._text_warnings, *self._plan.notes))
+        self._write_report(segments, audio, warnings)
         return AssetManifest(files=tuple(self._files), duration_s=self._duration_s, warnings=warnings)
 
     @property
@@ -218,9 +218,11 @@ class _Packager:
         master = hls.multivariant_playlist(self._pictures, self._sounds, texts, self._fps, target_s, chapters)
         self._text("master.m3u8", "HLS", master, *size, peak)
 
-    def _write_report(self, warnings: tuple[str, ...], measures: dict[str, float]) -> None:
+    def _write_report(
+        self, segments: Sequence[SegmentResult], audio: Sequence[AudioResult], warnings: tuple[str, ...]
+    ) -> None:
         plan = self._plan
-        report = AssetReport(
+        content = AssetReport(
             version=ASSET_VERSION,
             asset_key=plan.asset_key,
             source_sha256=plan.source_sha256,
@@ -228,70 +230,22 @@ class _Packager:
             encoder=plan.encoder,
             duration_s=float(self._duration_s),
             renditions=(
-                *(self._picture_report(track) for track in self._pictures),
-                *(self._sound_report(sound) for sound in self._sounds),
-                *(self._text_report(rendition, text) for rendition, text in self._texts),
+                *(report.picture_report(track, plan, segments, self._target_s) for track in self._pictures),
+                *(report.sound_report(sound, self._target_s) for sound in self._sounds),
+                *(report.text_report(rendition, text, self._duration_s) for rendition, text in self._texts),
             ),
-            chapters=tuple(_chapter_report(mark) for mark in self._chapters),
+            chapters=tuple(report.chapter_report(mark) for mark in self._chapters),
             files=tuple(self._files),
-            measures=measures,
+            measures=report.measures_of(segments, audio),
             warnings=warnings,
             known_content=self._known,
+            chapters_from=self._chapters_from if self._chapters else None,
+            damage=report.damage_report(segments),
+            verified=ASSET_CHECKS,
         )
         path = self._path(ASSET_JSON)
-        path.write_bytes(TypeAdapter(AssetReport).dump_json(report, indent=1, exclude_none=True))
+        path.write_bytes(TypeAdapter(AssetReport).dump_json(content, indent=1, exclude_none=True))
         self._add(path, "ASSET_JSON")
-
-    def _picture_report(self, track: Track) -> RenditionReport:
-        return RenditionReport(
-            name=track.name,
-            kind="video",
-            codec=track.codec,
-            duration_s=float(track.duration_s),
-            media_segments=len(track.pieces),
-            size_bytes=track.size_bytes,
-            average_bps=track.average_bps,
-            peak_bps=track.peak_bps(self._target_s),
-            width=track.width,
-            height=track.height,
-            frame_rate=str(self._fps),
-            frames=track.frames,
-        )
-
-    def _sound_report(self, sound: Sound) -> RenditionReport:
-        track = sound.track
-        return RenditionReport(
-            name=track.name,
-            kind="audio",
-            codec=track.codec,
-            duration_s=float(track.duration_s),
-            media_segments=len(track.pieces),
-            size_bytes=track.size_bytes,
-            average_bps=track.average_bps,
-            peak_bps=track.peak_bps(self._target_s),
-            sample_rate=track.sample_rate,
-            channels=track.channels,
-            language=sound.language,
-            label=sound.label,
-            default=sound.default,
-        )
-
-    def _text_report(self, rendition: TextRendition, text: TextResult) -> RenditionReport:
-        size_bytes = len(text.vtt.encode())
-        rate = math.ceil(size_bytes * 8 / self._duration_s)
-        return RenditionReport(
-            name=rendition.name,
-            kind="text",
-            codec="wvtt",
-            duration_s=float(self._duration_s),
-            media_segments=1,
-            size_bytes=size_bytes,
-            average_bps=rate,
-            peak_bps=rate,
-            language=rendition.language,
-            label=rendition.label,
-            default=rendition.default,
-        )
 
     def _path(self, relative: str) -> Path:
         path = self._out / relative
@@ -317,33 +271,3 @@ class _Packager:
                 bandwidth_bps=bps,
             )
         )
-
-
-def _chapter_report(mark: ChapterMark) -> ChapterReport:
-    return ChapterReport(start_s=float(mark.start_s), end_s=float(mark.end_s), title=mark.title)
-
-
-def _all_warnings(
-    info: MediaInfo, segments: Sequence[SegmentResult], audio: Sequence[AudioResult], others: Sequence[str]
-) -> tuple[str, ...]:
-    """Each sentence once, the probe's first."""
-    found = list(info.warnings)
-    found += [warning for segment in segments for warning in segment.warnings]
-    found += [warning for sound in audio for warning in sound.warnings]
-    found += others
-    return tuple(dict.fromkeys(found))
-
-
-def _measures(segments: Sequence[SegmentResult], audio: Sequence[AudioResult]) -> dict[str, float]:
-    """What was measured while encoding, over the whole asset."""
-    found: dict[str, float] = {}
-    frames = sum(result.frames for result in segments)
-    if frames:
-        found["luma_mean"] = round(sum(result.luma.mean * result.frames for result in segments) / frames, 2)
-        found["luma_darkest"] = round(min(result.luma.darkest for result in segments), 2)
-        found["luma_brightest"] = round(max(result.luma.brightest for result in segments), 2)
-        found["flat_frames"] = sum(result.luma.flat_frames for result in segments)
-        found["worst_misfit"] = round(max(result.worst_misfit for result in segments), 2)
-        found["encode_cpu_s"] = round(sum(result.encode_s for result in segments), 2)
-    found |= {f"{each.name}_source_lufs": each.loudness_lufs for each in audio if each.loudness_lufs is not None}
-    return found

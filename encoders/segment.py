@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,8 @@ class RenditionSegment:
         init_sha256: of the init segment; the same in every segment of the rendition.
         parameter_sets_sha256: of the encoder's SPS and PPS; the same in every segment of the rendition.
         codec: RFC 6381 name.
+        compared_frames: how many were decoded again and compared with what the backend was given (verify).
+        worst_misfit: how far the worst of them was from that, in codes; None in records of earlier versions.
     """
 
     name: str
@@ -65,6 +67,8 @@ class RenditionSegment:
     parameter_sets_sha256: str
     codec: str
     media: tuple[MediaSegment, ...]
+    compared_frames: int = 0
+    worst_misfit: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +155,18 @@ def encode_segment(
     for picture in lane.encode(request):
         writers[picture.rendition].take(picture, lane)
     renditions = tuple(writer.finish() for writer in writers.values())
-    worst_misfit = verify_segment(plan, segment, out, look)
+    compared = verify_segment(plan, segment, out, look)
+    renditions = tuple(
+        replace(each, compared_frames=measured.frames, worst_misfit=measured.worst_misfit)
+        for each in renditions
+        for measured in [compared[each.name]]
+    )
     return SegmentResult(
         index=segment.index,
         frames=segment.frames,
         renditions=renditions,
         luma=Luma(mean=look.mean, darkest=look.darkest, brightest=look.brightest, flat_frames=look.flat_frames),
-        worst_misfit=worst_misfit,
+        worst_misfit=max(each.worst_misfit for each in compared.values()),
         encode_s=time.process_time() - begin,
         warnings=lane.warnings(),
         concealed_frames=min(segment.frames, request.damage.frames),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -28,18 +29,28 @@ from encoders.plan import Grid, Plan, Segment
 MAX_MISFIT = 16.0
 """Codes of luma by which block means may differ. Coding at the lowest rates stays below 4; a black, grey or foreign
 picture in place of the right one differs by 20 and more, unless that too is nearly black."""
+SEGMENT_CHECKS = ("frame_order", "decode_times", "idr_grid", "one_fragment_each_gop", "decodes", "matches_source")
+"""What has been seen of every segment of a rendition before it counts; names for `asset.json` (docs/asset.md)."""
 TINY_SIDE, TINY_MISFIT = 32, 64.0
 """Renditions with a shorter side than this have so few samples that coding noise is not averaged out."""
 
 
-def verify_segment(plan: Plan, segment: Segment, out: Path, look: Look) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """How one rendition of a segment compares with what the backend was given: frames decoded, the largest misfit."""
+
+    frames: int
+    worst_misfit: float
+
+
+def verify_segment(plan: Plan, segment: Segment, out: Path, look: Look) -> dict[str, Compared]:
     """Check the files that `encode_segment` wrote.
 
     Args:
         look: what the backend was given.
 
     Returns:
-        the largest misfit found, codes of luma.
+        what was measured of each rendition, by its name; misfits in codes of luma.
 
     Raises:
         VerificationFailed: with rendition, media segment and what is wrong.
@@ -47,10 +58,10 @@ def verify_segment(plan: Plan, segment: Segment, out: Path, look: Look) -> float
     if plan.grid is None:
         raise ValueError("an asset without picture has no segments")
     compare = _Comparison(look, plan.renditions[0])
-    return max(
-        _verify_rendition(rendition, plan.grid, segment, out, compare, every_frame=index == 0)
+    return {
+        rendition.name: _verify_rendition(rendition, plan.grid, segment, out, compare, every_frame=index == 0)
         for index, rendition in enumerate(plan.renditions)
-    )
+    }
 
 
 class _Comparison:
@@ -71,8 +82,8 @@ class _Comparison:
 
 def _verify_rendition(
     rendition: Rendition, grid: Grid, segment: Segment, out: Path, compare: _Comparison, every_frame: bool
-) -> float:
-    folder, worst = out / rendition.name, 0.0
+) -> Compared:
+    folder, worst, frames = out / rendition.name, 0.0, 0
     init = (folder / "init.mp4").read_bytes()
     for start, number in _media_segments(grid, segment):
         name = f"{rendition.name}/{number:05d}.m4s"
@@ -85,8 +96,10 @@ def _verify_rendition(
         _check_structure(name, data, fragments, grid, start, end)
         first = fragments[0].samples[0]
         piece = data if every_frame else data[: first.offset + first.size]
-        worst = max(worst, _check_pictures(name, init, piece, start, end if every_frame else start + 1, compare))
-    return worst
+        decoded_end = end if every_frame else start + 1
+        worst = max(worst, _check_pictures(name, init, piece, start, decoded_end, compare))
+        frames += decoded_end - start
+    return Compared(frames=frames, worst_misfit=worst)
 
 
 def _media_segments(grid: Grid, segment: Segment) -> Iterator[tuple[int, int]]:

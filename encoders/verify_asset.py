@@ -16,6 +16,8 @@ from encoders.errors import VerificationFailed
 from encoders.plan import Grid, Plan
 from encoders.tracks import Track, read_track
 
+ASSET_CHECKS = ("files", "frames", "idr_grid", "media_segments", "sizes", "sound", "playlists", "manifest", "mp4")
+"""What has been seen of an asset before it becomes visible; names for `asset.json` (docs/asset.md)."""
 DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 ALWAYS = ("HLS", "DASH", "ASSET_JSON")
 WITH_PICTURE = ("THUMB", "PREVIEW", "STORYBOARD", "STORYBOARD_VTT")

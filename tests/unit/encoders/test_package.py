@@ -159,6 +159,8 @@ def test_asset_json_says_what_there_is(asset: Asset) -> None:
     assert report["renditions"][1]["frame_rate"] == "30000/1001"
     assert report["renditions"][1]["average_bps"] <= report["renditions"][1]["peak_bps"]
     assert {file["path"] for file in report["files"]} >= {"master.m3u8", "manifest.mpd", "thumbnail.jpg"}
+    assert report["chapters_from"] == "source"
+    assert "playlists" in report["verified"]
 
 
 def test_a_black_second_does_not_become_the_thumbnail(tmp_path: Path) -> None:
