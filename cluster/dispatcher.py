@@ -87,6 +87,7 @@ class Dispatcher:
         self._explain = explain
         self._running: set[asyncio.Task[None]] = set()
         self._told_at = 0.0
+        self._devices: dict[str, str] = {}
         self._claimed = asyncio.Event()
 
     # -- loops
@@ -159,6 +160,7 @@ class Dispatcher:
     # -- what happened
 
     def _worker_joined(self, worker: WorkerDescription) -> None:
+        self._devices[worker.worker_id] = worker.device_id
         self.inbox.put_nowait(worker_joined(worker))
         for running in worker.running:
             self._spawn(self._follow(worker.worker_id, running))
@@ -211,7 +213,7 @@ class Dispatcher:
         start, outcome, at = item.start, item.outcome, _now()
         job = self.jobs.get(start.job_id)
         if isinstance(outcome, Failure):
-            outcome = with_circumstances(outcome, start)
+            outcome = with_circumstances(outcome, start, self._devices.get(start.worker_id, ""))
             self._log_failure(start, outcome)
             failed = events.TaskFailed(
                 at=at, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, failure=outcome
@@ -453,9 +455,9 @@ class Dispatcher:
         await ledger.release(self.database, self.owner, tokens)
 
 
-def with_circumstances(failure: Failure, start: instructions.StartTask) -> Failure:
-    """A failure with the worker, backend and attempt in its evidence: what a person asks first."""
-    where = {"worker": start.worker_id, "backend": start.backend, "attempt": str(start.attempt)}
+def with_circumstances(failure: Failure, start: instructions.StartTask, device: str) -> Failure:
+    """A failure with the worker, device, backend and attempt in its evidence: what a person asks first."""
+    where = {"worker": start.worker_id, "device": device, "backend": start.backend, "attempt": str(start.attempt)}
     return replace(failure, evidence={**where, **failure.evidence})
 
 

@@ -211,6 +211,7 @@ async def test_a_dead_letter_keeps_its_evidence_and_comes_back_by_replay(stage: 
         assert evidence["stderr"] == "x264 [error]"
         assert evidence["backend"] == "cpu"
         assert evidence["worker"] in {"w1", "w2"}
+        assert evidence["device"] == "cpu:n"
         pool.answer = succeed
         pool.asked.clear()
         async with stage.database.write() as session:
