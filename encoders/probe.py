@@ -31,6 +31,8 @@ WINDOWS = (0.25, 0.5, 0.8)
 """Places, as shares of the key frames, at which decoding is tried in the middle."""
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
+PALETTED = "pal8"
+"""Containers tell the palette once, and again when it changes; who begins to read in the middle does not learn it."""
 LEAST_HOLE_S = Fraction(1, 5)
 """A track of constant rate that lacks frames for longer than this has lost them."""
 REORDER_PIXELS = 60_000_000_000
@@ -172,6 +174,8 @@ def _first_playable(
             pixels = len(table) * sample.facts.width * sample.facts.height
             copy = Copy.ORDER if pixels <= REORDER_PIXELS else Copy.NONE
         times, starts = _frame_times(path, stream, table, sample, starts, warnings)
+        if sample.facts.pixel_format == PALETTED:
+            starts = starts[:0]
         if len(times):
             return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings), copy
     return None, Copy.NONE

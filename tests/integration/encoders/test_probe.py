@@ -91,6 +91,18 @@ class TestConstantRate:
         assert (track.frames, track.frame_rate) == (48, 24)
         assert track.duration_s == 2
 
+    def test_a_palette_is_learnt_from_the_start(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.avi"
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("rawvideo", rate=24)
+            stream.width, stream.height, stream.pix_fmt = 32, 16, "pal8"
+            palette = np.random.default_rng(1).integers(0, 256, (256, 4), np.uint8)
+            for number in range(24):
+                frame = av.VideoFrame.from_ndarray((np.full((16, 32), number, np.uint8), palette), format="pal8")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+        assert (video_of(path).pixel_format, video_of(path).keyframe_pts) == ("pal8", (0,))
+
     def test_a_late_start_is_kept(self, tmp_path: Path) -> None:
         path = write_clip(tmp_path / "x.mkv", times=range(72, 120))
         assert video_of(path).start_s == 3
