@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import replace
 
+from encoders.ladder import Codec
 from encoders.media import MediaInfo
 from encoders.plan import Plan
 from scheduler.instructions import FellBack
@@ -17,6 +18,15 @@ from scheduler.jobs import CostFeatures, GpuPolicy, TaskKind, TaskSpec
 
 BACKENDS = ("nvenc", "hybrid", "cpu")
 """Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
+
+
+NVENC_CODECS = {Codec.H264}
+"""What the GPU's encoders are asked for; renditions of other codecs are encoded on the cores."""
+
+
+def encoding_backends(codecs: Collection[Codec]) -> tuple[str, ...]:
+    """Backends that encode all of these codecs, best first."""
+    return BACKENDS if set(codecs) <= NVENC_CODECS else BACKENDS[1:]
 
 
 def inspect_task(job_id: str) -> TaskSpec:
@@ -29,8 +39,10 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
     """All tasks that follow inspection.
 
     Args:
-        backends: that may encode the segments, best first; one, since a rendition has one encoder.
+        backends: that may encode the segments, best first; those that do not encode the plan's codecs are left out.
     """
+    codecs = sorted({each.codec for each in plan.renditions} - {Codec.H264})
+    backends = tuple(name for name in backends if name in encoding_backends({Codec.H264, *codecs}))
     pixels = sum(each.width * each.height for each in plan.renditions)
     codec = info.video.codec if info.video else ""
     tasks = [
@@ -48,7 +60,11 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
             task_id=f"{job_id}/segment/{segment.index:05d}",
             kind=TaskKind.SEGMENT,
             cost=CostFeatures(
-                kind=TaskKind.SEGMENT, codec=codec, pixels=pixels, frames=segment.frames, preset=plan.preset
+                kind=TaskKind.SEGMENT,
+                codec=codec,
+                pixels=pixels,
+                frames=segment.frames,
+                preset="+".join([plan.preset, *codecs]),  # what HEVC and AV1 take is learned apart
             ),
             position=len(plan.audio) + segment.index,
             backends=backends,

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from encoders.hls import Sound
+from encoders.hls import EFFICIENCY, Sound
 from encoders.tracks import Track
 
 PROFILES = "urn:mpeg:dash:profile:isoff-live:2011,urn:mpeg:dash:profile:cmaf:2019"
 ROLE = "urn:mpeg:dash:role:2011"
 CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 """Its value is the number of channels. Source: ISO/IEC 23009-1, 5.8.5.4."""
+SWITCHING = "urn:mpeg:dash:adaptation-set-switching:2016"
+"""Its value names the other adaptation sets that show the same. Source: ISO/IEC 23009-1, 5.3.3.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,16 @@ def manifest(
         },
     )
     period = ET.SubElement(root, "Period", {"id": "0", "start": "PT0S"})
-    if pictures:
-        _pictures(period, pictures, fps or Fraction(1), target_s)
+    families = [
+        [track for track in pictures if track.family == family]
+        for family in EFFICIENCY
+        if any(track.family == family for track in pictures)
+    ]
+    spoken_for = len(sounds) + len(captions)
+    ids = [str(spoken_for + number) if number else "0" for number in range(len(families))]
+    for number, family in enumerate(families):
+        others = [each for each in ids if each != ids[number]]
+        _pictures(period, ids[number], others, family, fps or Fraction(1), target_s)
     for number, sound in enumerate(sounds, 1):
         _sound(period, number, sound, target_s)
     for number, caption in enumerate(captions, len(sounds) + 1):
@@ -68,21 +78,28 @@ def manifest(
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _pictures(period: ET.Element, pictures: Sequence[Track], fps: Fraction, target_s: int) -> None:
+def _pictures(
+    period: ET.Element, number: str, others: Sequence[str], pictures: Sequence[Track], fps: Fraction, target_s: int
+) -> None:
+    """An adaptation set of one codec; with others, which it may be left for, the more efficient is preferred."""
+    preferred = {"selectionPriority": str(1 + EFFICIENCY.index(pictures[0].family))} if others else {}
     group = ET.SubElement(
         period,
         "AdaptationSet",
         {
-            "id": "0",
+            "id": number,
             "contentType": "video",
             "mimeType": "video/mp4",
             "segmentAlignment": "true",
             "startWithSAP": "1",
+            **preferred,
             "maxWidth": str(max(track.width for track in pictures)),
             "maxHeight": str(max(track.height for track in pictures)),
             "maxFrameRate": _rate(fps),
         },
     )
+    if others:
+        ET.SubElement(group, "SupplementalProperty", {"schemeIdUri": SWITCHING, "value": ",".join(others)})
     ET.SubElement(group, "Role", {"schemeIdUri": ROLE, "value": "main"})
     for track in pictures:
         attributes = {

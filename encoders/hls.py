@@ -17,6 +17,8 @@ SOUND_GROUP, TEXT_GROUP = "sound", "text"
 FIRST_CHOICE_BPS = 2_000_000
 """The first variant listed is where players start: the best one below this. Source: Apple's authoring specification,
 item 9.14 (the default variant for Wi-Fi)."""
+EFFICIENCY = ("avc1", "hvc1", "av01")
+"""Codecs by what they make of a bit, the best last; the first is what every player plays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +99,13 @@ def multivariant_playlist(
     peak = max((sound.track.peak_bps(target_s) for sound in sounds), default=0)
     average = max((sound.track.average_bps for sound in sounds), default=0)
     codecs = list(dict.fromkeys(sound.track.codec for sound in sounds))
+    scores = _scores(pictures)
     for track in _ordered(pictures, target_s):
         lines += [
             f"#EXT-X-STREAM-INF:BANDWIDTH={track.peak_bps(target_s) + peak},"
             f"AVERAGE-BANDWIDTH={track.average_bps + average},"
             f'CODECS="{",".join([track.codec, *codecs])}",RESOLUTION={track.width}x{track.height},'
-            f"FRAME-RATE={float(fps or 0):.3f}{groups},CLOSED-CAPTIONS=NONE",
+            f"FRAME-RATE={float(fps or 0):.3f}{groups},CLOSED-CAPTIONS=NONE{scores.get(track.name, '')}",
             f"{track.name}/index.m3u8",
         ]
     if not pictures:
@@ -124,11 +127,27 @@ def _sound_variant(sounds: Sequence[Sound], groups: str, peak: int, target_s: in
     ]
 
 
+def _scores(pictures: Sequence[Track]) -> dict[str, str]:
+    """SCORE of each variant where there are several codecs, none else (4.4.6.2).
+
+    Without it a player takes the highest rate for the best picture, and would prefer the larger H.264 variant to the
+    smaller one that looks the same: so variants rank by size, and then by codec.
+    """
+    if len({track.family for track in pictures}) < 2:
+        return {}
+    worst_first = sorted(
+        pictures, key=lambda track: (track.width * track.height, EFFICIENCY.index(track.family), track.average_bps)
+    )
+    return {track.name: f",SCORE={rank}" for rank, track in enumerate(worst_first, 1)}
+
+
 def _ordered(pictures: Sequence[Track], target_s: int) -> list[Track]:
-    """Rising by rate, but first the one to start with."""
-    rising = sorted(pictures, key=lambda track: track.peak_bps(target_s))
+    """Codec by codec, the one that every player plays first; rising by rate, but first the one to start with."""
+    rising = sorted(pictures, key=lambda track: (EFFICIENCY.index(track.family), track.peak_bps(target_s)))
     if rising:
-        modest = [track for track in rising if track.average_bps <= FIRST_CHOICE_BPS]
+        modest = [
+            track for track in rising if track.family == rising[0].family and track.average_bps <= FIRST_CHOICE_BPS
+        ]
         start = modest[-1] if modest else rising[0]
         rising.remove(start)
         rising.insert(0, start)

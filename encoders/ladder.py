@@ -6,6 +6,7 @@ Sizes are given by the short side, so that portrait and landscape get the same q
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from fractions import Fraction
 
 from encoders.media import VideoTrack
@@ -16,6 +17,18 @@ LONGEST_SIDE = 4096
 """Longer pictures do not decode in hardware on most devices, whose H.264 decoders end at level 5.1."""
 
 
+class Codec(StrEnum):
+    """What pictures are encoded in; from the one that everything plays to the most efficient."""
+
+    H264 = "h264"
+    HEVC = "hevc"
+    AV1 = "av1"
+
+
+HIGHEST_CRF = {Codec.H264: 51, Codec.HEVC: 51, Codec.AV1: 63}
+"""The coarsest constant rate factor of each codec's scale. Source: x264, x265 and SVT-AV1."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
     """One step of a profile's ladder, before a source is known.
@@ -23,10 +36,12 @@ class Rung:
     Attributes:
         name: as in "720p"; the name of the rendition made of it.
         short_side: length of the shorter side in pixels, even.
-        crf: x264 constant rate factor; other encoders map it (backends).
+        crf: constant rate factor on the scale of the codec's own encoder: x264, x265 (28 there is about 23 here) or
+            SVT-AV1 (35); other encoders map it (backends).
         maxrate_bps: cap of the rate over `bufsize_bits`.
         bufsize_bits: VBV buffer; at most two seconds of `maxrate_bps`, since it starts afresh with each segment.
         mp4: whether a progressive MP4 is made of it.
+        codec: of its pictures.
     """
 
     name: str
@@ -35,8 +50,11 @@ class Rung:
     maxrate_bps: int
     bufsize_bits: int
     mp4: bool = False
+    codec: Codec = Codec.H264
 
     def __post_init__(self) -> None:
+        if not 0 < self.crf <= HIGHEST_CRF[self.codec]:
+            raise ValueError(f"rung {self.name}: crf {self.crf:g} must be in 1..{HIGHEST_CRF[self.codec]}")
         if self.short_side < 2 or self.short_side % 2:
             raise ValueError(f"rung {self.name}: short_side {self.short_side} must be even and positive")
         if not 0 < self.bufsize_bits <= 2 * self.maxrate_bps:
@@ -145,8 +163,18 @@ class Profile:
 
     def __post_init__(self) -> None:
         sides = [rung.short_side for rung in self.rungs]
-        if not sides or sides != sorted(set(sides)):
-            raise ValueError(f"profile {self.name}: rungs must be given from small to large, each size once")
+        steps = {(rung.short_side, rung.codec) for rung in self.rungs}
+        if not sides or sides != sorted(sides) or len(steps) < len(sides):
+            raise ValueError(
+                f"profile {self.name}: rungs must be given from small to large, each size once for each codec"
+            )
+        if len({rung.name for rung in self.rungs}) < len(sides):
+            raise ValueError(f"profile {self.name}: no two rungs may have the same name")
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """The codecs of its rungs, each once, in the order of `Codec`."""
+        return tuple(codec for codec in Codec if any(rung.codec == codec for rung in self.rungs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +184,8 @@ class Rendition:
     Attributes:
         name: the rung's, or after its short side where the source decides the size; also the folder under the asset.
         width, height: in square pixels, upright, even, never above the source's.
+        crf: as in `Rung`.
+        codec: of its pictures.
     """
 
     name: str
@@ -165,6 +195,7 @@ class Rendition:
     maxrate_bps: int
     bufsize_bits: int
     mp4: bool
+    codec: Codec = Codec.H264
 
 
 def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
@@ -172,21 +203,34 @@ def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
 
     A rung is kept when its short side is not above the source's. When the source is smaller than the smallest rung, or
     more than a tenth larger than the last that fits, the next rung is made at the source's own size and named after
-    it, so that no pixel is invented and few are lost. Very long pictures are made smaller than their rung, to
-    `LONGEST_SIDE`; of rungs that come out alike then the first is kept. When no MP4 rung fits, the largest rendition
-    gets the MP4.
+    it, so that no pixel is invented and few are lost. Each codec has rungs of its own to which this applies; one whose
+    rungs are all too large is left out unless nothing else comes as near to the source's size. Very long pictures are
+    made smaller than their rung, to `LONGEST_SIDE`; of rungs that come out alike then the first is kept. When no MP4
+    rung fits, the largest rendition gets the MP4: of H.264 where there is one.
     """
     wide, tall = video.display_size
     short = min(wide, tall)
     kept = [rung for rung in profile.rungs if rung.short_side <= short]
-    larger = [rung for rung in profile.rungs if rung.short_side > short]
     renditions = [_rendition(rung, rung.name, Fraction(rung.short_side), wide, tall) for rung in kept]
-    if larger and (not kept or short > kept[-1].short_side * Fraction(11, 10)):
-        renditions.append(_rendition(larger[0], f"{round(short)}p", short, wide, tall))
-    sizes = [(rendition.width, rendition.height) for rendition in renditions]
-    renditions = [rendition for index, rendition in enumerate(renditions) if sizes[index] not in sizes[:index]]
+    for codec in profile.codecs:
+        larger = [rung for rung in profile.rungs if rung.codec == codec and rung.short_side > short]
+        below = [rung for rung in kept if rung.codec == codec] or kept
+        if below:
+            wanted = short > below[-1].short_side * Fraction(11, 10)
+        else:
+            wanted = any(rung.short_side == profile.rungs[0].short_side for rung in larger)
+        if larger and wanted:
+            taken = {rendition.name for rendition in renditions}
+            name = f"{round(short)}p"
+            name = name if codec is Codec.H264 and name not in taken else f"{name}-{codec}"
+            renditions.append(_rendition(larger[0], name, short, wide, tall))
+    renditions.sort(key=lambda each: min(each.width, each.height))
+    looks = [(each.width, each.height, each.codec) for each in renditions]
+    renditions = [each for index, each in enumerate(renditions) if looks[index] not in looks[:index]]
     if not any(rendition.mp4 for rendition in renditions):
-        renditions[-1] = replace(renditions[-1], mp4=True)
+        playable = [index for index, each in enumerate(renditions) if each.codec is Codec.H264]
+        largest = playable[-1] if playable else len(renditions) - 1
+        renditions[largest] = replace(renditions[largest], mp4=True)
     return tuple(renditions)
 
 
@@ -200,6 +244,7 @@ def _rendition(rung: Rung, name: str, short_side: Fraction, wide: Fraction, tall
         maxrate_bps=rung.maxrate_bps,
         bufsize_bits=rung.bufsize_bits,
         mp4=rung.mp4,
+        codec=rung.codec,
     )
 
 

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from encoders.mux import box
+
 IDR, SEI, SPS, PPS, DELIMITER = 5, 6, 7, 8, 9
 """nal_unit_type. Source: ITU-T H.264, table 7-1."""
 
@@ -25,6 +27,21 @@ class ParameterSets:
     def __post_init__(self) -> None:
         if not self.sps or not self.pps or len(self.sps[0]) < 4:
             raise ValueError(f"{len(self.sps)} SPS and {len(self.pps)} PPS: want at least one of each")
+
+    @property
+    def sample_entry(self) -> bytes:
+        """avc1: parameter sets lie in the sample entry only."""
+        return b"avc1"
+
+    @property
+    def units(self) -> tuple[bytes, ...]:
+        """All parameter sets, in the order of decoding."""
+        return (*self.sps, *self.pps)
+
+    @property
+    def configuration(self) -> bytes:
+        """The avcC box."""
+        return box(b"avcC", avc_configuration(self))
 
     @property
     def codec(self) -> str:

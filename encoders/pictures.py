@@ -24,6 +24,9 @@ Rgb = npt.NDArray[np.uint8]
 JPEG_QUALITY = 4
 """Quantiser scale of the JPEG encoder, 2 (best) to 31. 4 shows no blocks on text and gradients at twice the size."""
 
+_DECODERS = {"avc1": ("h264", "avcC"), "hvc1": ("hevc", "hvcC"), "av01": ("libdav1d", "av1C")}
+"""Decoder and configuration box of each sample entry. FFmpeg's own "av1" decodes on GPUs only."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -49,7 +52,8 @@ class Rendered:
         self.track = track
         self._folder = folder
         entry = next(iter_boxes(track.description, 16))
-        config = next(box for box in iter_boxes(track.description, entry.body + 78, entry.end) if box.kind == "avcC")
+        self._decoder_name, kind = _DECODERS[track.family]
+        config = next(box for box in iter_boxes(track.description, entry.body + 78, entry.end) if box.kind == kind)
         self._config = track.description[config.body : config.end]
 
     def iframe(self, where: IFrame) -> av.VideoFrame:
@@ -102,7 +106,7 @@ class Rendered:
                 yield at_s, frame
 
     def _decoder(self) -> av.VideoCodecContext:
-        decoder = av.CodecContext.create("h264", "r")
+        decoder = av.CodecContext.create(self._decoder_name, "r")
         assert isinstance(decoder, av.VideoCodecContext)
         decoder.extradata = self._config
         decoder.thread_count = 1

@@ -15,6 +15,7 @@ from fractions import Fraction
 from encoders.ladder import (
     AudioSettings,
     ChapterSettings,
+    Codec,
     Profile,
     Rendition,
     StillSettings,
@@ -353,6 +354,9 @@ def _labels(tracks: list[tuple[str | None, str | None]], otherwise: str) -> list
 
 def _key(plan: Plan) -> str:
     """20 hex digits of a digest over everything else in the plan, rationals as "n/d"."""
-    values = asdict(replace(plan, asset_key=""))
+    values = asdict(replace(plan, asset_key="", notes=()))
+    for rendition in values["renditions"]:
+        if rendition["codec"] == Codec.H264:
+            del rendition["codec"]  # plans of H.264 keep the keys that they had before there were other codecs
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]

@@ -96,7 +96,8 @@ def write_progressive(
     for number, table in enumerate(tables):
         table.collect(number)
     chunks = sorted([each for table in tables for each in table.chunks], key=lambda each: (each.start_s, each.track))
-    head = file_type(b"isom", b"isom", b"iso4", b"iso6", b"avc1", b"mp41", b"mp42")
+    family = (picture.family if picture is not None else "avc1").encode()
+    head = file_type(b"isom", b"isom", b"iso4", b"iso6", family, b"mp41", b"mp42")
     titles = chapter_samples(chapters, max(table.track.duration_s for table in tables))
     payload_bytes = sum(chunk.size_bytes for chunk in chunks) + sum(map(len, titles[1]))
     mdat = struct.pack(">I4s", payload_bytes + 8, b"mdat")

@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from encoders.backends.base import Backend, BackendName, EncodedPicture, SegmentRequest
 from encoders.backends.registry import open_backend
+from encoders.bitstream import BITSTREAMS
 from encoders.boxes import read_fragments
-from encoders.cmaf import VideoSample, init_segment, media_segment
+from encoders.cmaf import DecoderConfiguration, VideoSample, init_segment, media_segment
 from encoders.errors import VerificationFailed
 from encoders.ladder import Rendition
 from encoders.look import Look
 from encoders.media import MediaInfo
-from encoders.nal import ParameterSets, parameter_sets, sample_of
 from encoders.plan import Grid, Plan, Segment
 from encoders.recognition.listener import PictureListener
 from encoders.scenes import Motion, measure_motion
@@ -56,7 +56,8 @@ class RenditionSegment:
 
     Attributes:
         init_sha256: of the init segment; the same in every segment of the rendition.
-        parameter_sets_sha256: of the encoder's SPS and PPS; the same in every segment of the rendition.
+        parameter_sets_sha256: of what the encoder says once (SPS, PPS; VPS; AV1's sequence header); the same in every
+            segment of the rendition.
         codec: RFC 6381 name.
         compared_frames: how many were decoded again and compared with what the backend was given (verify).
         worst_misfit: how far the worst of them was from that, in codes; None in records of earlier versions.
@@ -182,14 +183,15 @@ class _Writer:
         self._rendition, self._grid, self._segment = rendition, grid, segment
         self._folder = out / rendition.name
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._sets: ParameterSets | None = None
+        self._form = BITSTREAMS[rendition.codec]
+        self._sets: DecoderConfiguration | None = None
         self._gops: list[list[VideoSample]] = []
         self._next = segment.start
         self._media: list[MediaSegment] = []
 
     def take(self, picture: EncodedPicture, lane: Backend) -> None:
         if self._sets is None:
-            self._sets = parameter_sets(lane.extradata(self._rendition.name))
+            self._sets = self._read_sets(lane.extradata(self._rendition.name))
         if picture.idr:
             held = sum(map(len, self._gops))
             if held and held >= self._grid.media_segment_frames:
@@ -197,19 +199,26 @@ class _Writer:
             self._gops.append([])
         if not self._gops:
             raise VerificationFailed(f"{self._rendition.name}: the first picture, {picture.pts}, is no IDR picture")
-        self._gops[-1].append(VideoSample(data=sample_of(picture.data), frame=picture.pts))
+        self._gops[-1].append(VideoSample(data=self._form.sample_of(picture.data), frame=picture.pts))
+
+    def _read_sets(self, extradata: bytes) -> DecoderConfiguration:
+        try:
+            return self._form.configuration(extradata)
+        except ValueError as error:
+            raise VerificationFailed(f"{self._rendition.name}: the encoder's parameter sets: {error}") from error
 
     def finish(self) -> RenditionSegment:
         if self._gops:
             self._write()
         if self._sets is None:
             raise VerificationFailed(f"{self._rendition.name}: the encoder gave no picture")
-        init = init_segment(self._sets, self._rendition.width, self._rendition.height, self._grid.fps)
+        width, height = self._rendition.width, self._rendition.height
+        init = init_segment(self._sets, width, height, self._grid.fps, self._form.reorder_frames)
         (self._folder / "init.mp4").write_bytes(init)
         return RenditionSegment(
             name=self._rendition.name,
             init_sha256=hashlib.sha256(init).hexdigest(),
-            parameter_sets_sha256=hashlib.sha256(b"".join((*self._sets.sps, *self._sets.pps))).hexdigest(),
+            parameter_sets_sha256=hashlib.sha256(b"".join(self._sets.units)).hexdigest(),
             codec=self._sets.codec,
             media=tuple(self._media),
         )
@@ -217,7 +226,8 @@ class _Writer:
     def _write(self) -> None:
         number = self._segment.first_media + len(self._media) + 1
         first, frames = self._next, sum(map(len, self._gops))
-        data = media_segment(self._gops, first, first // self._grid.gop_frames + 1, self._grid.fps)
+        sequence, late = first // self._grid.gop_frames + 1, self._form.reorder_frames
+        data = media_segment(self._gops, first, sequence, self._grid.fps, late)
         (self._folder / f"{number:05d}.m4s").write_bytes(data)
         self._media.append(
             MediaSegment(

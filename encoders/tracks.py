@@ -15,8 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
+from encoders.av1 import av1_codec
 from encoders.boxes import Fragment, MalformedBoxes, find_box, find_boxes, iter_boxes, read_fragments
 from encoders.errors import VerificationFailed
+from encoders.hevc import hevc_codec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,11 @@ class Track:
     sample_rate: int = 0
     channels: int = 0
     frames: int = 0
+
+    @property
+    def family(self) -> str:
+        """Four-character code of the sample entry: tracks that a player may switch between have the same."""
+        return self.codec.partition(".")[0]
 
     @property
     def duration(self) -> int:
@@ -233,16 +240,26 @@ def _sample_entry(description: bytes, handler: str) -> _Format:
     entry = next(iter_boxes(description, 16))
     if handler == "vide":
         width, height = struct.unpack_from(">HH", description, entry.body + 24)
-        children = {box.kind: box for box in iter_boxes(description, entry.body + 78, entry.end)}
-        profile = description[children["avcC"].body + 1 : children["avcC"].body + 4] if "avcC" in children else b""
-        if not profile:
-            raise MalformedBoxes(f"sample entry {entry.kind} without avcC")
-        return _Format(codec=f"{entry.kind}.{profile.hex()}", width=width, height=height)
+        boxes = {
+            box.kind: description[box.body : box.end] for box in iter_boxes(description, entry.body + 78, entry.end)
+        }
+        return _Format(codec=_picture_codec(entry.kind, boxes), width=width, height=height)
     if handler == "soun" and entry.kind == "mp4a":
         channels, _, _, rate = struct.unpack_from(">HHII", description, entry.body + 16)
         codec = _aac_codec(description[entry.body : entry.end])
         return _Format(codec=codec, channels=channels, sample_rate=rate >> 16)
     raise MalformedBoxes(f"a track of {handler} with sample entry {entry.kind}")
+
+
+def _picture_codec(entry: str, boxes: dict[str, bytes]) -> str:
+    """RFC 6381 name of a picture's sample entry, from the payload of its configuration box."""
+    if entry == "avc1" and "avcC" in boxes:
+        return f"avc1.{boxes['avcC'][1:4].hex()}"
+    if entry == "hvc1" and "hvcC" in boxes:
+        return hevc_codec(boxes["hvcC"][1:13])
+    if entry == "av01" and "av1C" in boxes:
+        return av1_codec(boxes["av1C"])
+    raise MalformedBoxes(f"sample entry {entry} without its decoder configuration")
 
 
 def _aac_codec(entry: bytes) -> str:

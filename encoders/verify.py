@@ -1,8 +1,8 @@
 """Is this segment what was planned? Read again from its files, as a player would, before anything of it counts.
 
-Checked for every rendition: number and order of frames, decode times, IDR pictures on the grid and nowhere else, the
-init segment that decodes them. The smallest rendition is decoded in full and each frame compared with what the backend
-was given; of the others the first picture of each media segment. That costs about 2 % of encoding.
+Checked for every rendition: number and order of frames, decode times, key pictures on the grid and nowhere else, the
+init segment that decodes them. The smallest rendition of each codec is decoded in full and each frame compared with
+what the backend was given; of the others the first picture of each media segment. That costs about 2 % of encoding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from encoders.bitstream import BITSTREAMS, Bitstream
 from encoders.boxes import Fragment, MalformedBoxes, read_fragments
-from encoders.cmaf import REORDER_FRAMES, ticks_per_frame
+from encoders.cmaf import ticks_per_frame
 from encoders.errors import VerificationFailed
 from encoders.ladder import Rendition
 from encoders.look import Look
-from encoders.nal import starts_with_idr
 from encoders.plan import Grid, Plan, Segment
 
 MAX_MISFIT = 16.0
@@ -58,9 +58,12 @@ def verify_segment(plan: Plan, segment: Segment, out: Path, look: Look) -> dict[
     if plan.grid is None:
         raise ValueError("an asset without picture has no segments")
     compare = _Comparison(look, plan.renditions[0])
+    smallest = {rendition.codec: rendition.name for rendition in reversed(plan.renditions)}
     return {
-        rendition.name: _verify_rendition(rendition, plan.grid, segment, out, compare, every_frame=index == 0)
-        for index, rendition in enumerate(plan.renditions)
+        rendition.name: _verify_rendition(
+            rendition, plan.grid, segment, out, compare, every_frame=smallest[rendition.codec] == rendition.name
+        )
+        for rendition in plan.renditions
     }
 
 
@@ -83,7 +86,7 @@ class _Comparison:
 def _verify_rendition(
     rendition: Rendition, grid: Grid, segment: Segment, out: Path, compare: _Comparison, every_frame: bool
 ) -> Compared:
-    folder, worst, frames = out / rendition.name, 0.0, 0
+    folder, worst, frames, form = out / rendition.name, 0.0, 0, BITSTREAMS[rendition.codec]
     init = (folder / "init.mp4").read_bytes()
     for start, number in _media_segments(grid, segment):
         name = f"{rendition.name}/{number:05d}.m4s"
@@ -93,7 +96,8 @@ def _verify_rendition(
             fragments = read_fragments(data)
         except (OSError, MalformedBoxes) as error:
             raise VerificationFailed(f"{name}: {error}") from error
-        _check_structure(name, data, fragments, grid, start, end)
+        _check_structure(name, data, fragments, form, grid, start, end)
+        _check_repeated(name, data, fragments, form, init)
         first = fragments[0].samples[0]
         piece = data if every_frame else data[: first.offset + first.size]
         decoded_end = end if every_frame else start + 1
@@ -108,19 +112,21 @@ def _media_segments(grid: Grid, segment: Segment) -> Iterator[tuple[int, int]]:
     return zip(starts, range(segment.first_media + 1, segment.first_media + 1 + len(starts)), strict=True)
 
 
-def _check_structure(name: str, data: bytes, fragments: tuple[Fragment, ...], grid: Grid, start: int, end: int) -> None:
-    """Frames [start, end), each once; decode times without a step; IDR pictures at the grid's places only."""
+def _check_structure(
+    name: str, data: bytes, fragments: tuple[Fragment, ...], form: Bitstream, grid: Grid, start: int, end: int
+) -> None:
+    """Frames [start, end), each once; decode times without a step; key pictures at the grid's places only."""
     ticks = ticks_per_frame(grid.fps)
     samples = [sample for fragment in fragments for sample in fragment.samples]
     decoded = [sample.decode_time for sample in samples]
     if decoded != [frame * ticks for frame in range(start, end)]:
         raise VerificationFailed(f"{name}: {len(samples)} pictures do not take frames {start} to {end - 1} in order")
-    late = REORDER_FRAMES * ticks
+    late = form.reorder_frames * ticks
     shown = sorted(sample.decode_time + sample.composition_offset - late for sample in samples)
     if shown != decoded:
         raise VerificationFailed(f"{name}: frames {start} to {end - 1} are not each shown once")
     for frame, sample in enumerate(samples, start):
-        idr = starts_with_idr(data[sample.offset : sample.offset + min(sample.size, 4096)])
+        idr = form.starts_with_key(data[sample.offset : sample.offset + min(sample.size, 4096)])
         due = (frame - start) % grid.gop_frames == 0
         if idr != due or sample.sync != due:
             raise VerificationFailed(f"{name}: picture {frame} {'is no' if due else 'is an'} IDR picture")
@@ -128,6 +134,15 @@ def _check_structure(name: str, data: bytes, fragments: tuple[Fragment, ...], gr
         min(grid.gop_frames, end - at) for at in range(start, end, grid.gop_frames)
     ]:
         raise VerificationFailed(f"{name}: fragments are not one for each GOP")
+
+
+def _check_repeated(name: str, data: bytes, fragments: tuple[Fragment, ...], form: Bitstream, init: bytes) -> None:
+    """Parameter sets in the samples are the init segment's, which every other segment has too."""
+    for fragment in fragments:
+        for sample in fragment.samples:
+            for unit in form.repeated(data[sample.offset : sample.offset + sample.size]):
+                if unit not in init:
+                    raise VerificationFailed(f"{name}: a picture brings parameter sets that the init segment has not")
 
 
 def _check_pictures(name: str, init: bytes, piece: bytes, start: int, end: int, compare: _Comparison) -> float:

@@ -6,13 +6,15 @@ knows nothing of containers on the output side: muxing, verification and storage
 Invariants every backend keeps (held by one contract suite, tests/contract/test_backends.py):
     - exactly `segment.frames` pictures per rendition, presentation times `segment.start .. segment.end - 1` in units of
       output frames, each once;
-    - an IDR picture at every multiple of `grid.gop_frames` from the segment's start and nowhere else, closed GOPs;
-    - the same parameter sets (SPS, PPS) for every segment of a rendition, by any process on any host.
+    - an IDR picture (AV1: a shown key frame) at every multiple of `grid.gop_frames` from the segment's start and
+      nowhere else, closed GOPs;
+    - the same parameter sets (VPS, SPS, PPS; AV1's sequence header) for every segment of a rendition, by any process on
+      any host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from encoders.ladder import Codec
 from encoders.media import VideoTrack
 from encoders.plan import Plan, Segment
 
@@ -61,7 +64,8 @@ class EncodedPicture:
 
     Attributes:
         rendition: its name.
-        data: NAL units in Annex B form, parameter sets not repeated in them.
+        data: NAL units in Annex B form, parameter sets not repeated in them; of AV1 a temporal unit, key frames with
+            their sequence header.
         pts: output frame number.
         dts: decode time in output frames; strictly rising, may be below the segment's start.
         idr: whether decoding can start here.
@@ -111,11 +115,15 @@ class Backend(Protocol):
 
     name: BackendName
 
-    def encoder_id(self, preset: str) -> str:
-        """Identity of the encoder, its version and its settings; goes into content keys.
+    def encoder_id(self, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
+        """Identity of the encoders, their versions and their settings; goes into content keys.
 
         Args:
             preset: x264's name of the preset, or what maps to it.
+            codecs: that the renditions have.
+
+        Raises:
+            BackendUnavailable: it does not encode one of them here.
         """
         ...
 
@@ -133,7 +141,10 @@ class Backend(Protocol):
         ...
 
     def extradata(self, rendition: str) -> bytes:
-        """Parameter sets of the rendition encoded last, Annex B; valid once `encode` has yielded its first picture."""
+        """Parameter sets of the rendition encoded last, Annex B, or AV1's sequence header.
+
+        Valid once `encode` has yielded the rendition's first picture.
+        """
         ...
 
     def warnings(self) -> tuple[str, ...]:

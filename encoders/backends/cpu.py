@@ -1,8 +1,8 @@
-"""The `cpu` backend: FFmpeg decodes and scales, x264 encodes. Runs on every host; what the others fall back to."""
+"""The `cpu` backend: FFmpeg decodes and scales, x264, x265 and SVT-AV1 encode. Runs on every host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,10 +12,13 @@ from av.video.frame import VideoFrame
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
 from encoders.backends.frames import FIELD_MARGIN_FRAMES, RESTARTABLE, FrameReader, deinterlaced
 from encoders.backends.painter import Painter
-from encoders.backends.x264 import X264Ladder, tail_frames, x264_identity, x264_version
+from encoders.backends.software import SoftwareLadder, software_identity
+from encoders.backends.svtav1 import svt_version
+from encoders.backends.x264 import x264_version
+from encoders.backends.x265 import x265_version
 from encoders.damage import places
 from encoders.errors import Damaged
-from encoders.plan import Grid
+from encoders.ladder import Codec
 from encoders.timing import FrameClock, lay_on_grid
 
 
@@ -25,12 +28,12 @@ class CpuBackend:
     name = BackendName.CPU
 
     def __init__(self) -> None:
-        self._ladder: X264Ladder | None = None
+        self._ladder: SoftwareLadder | None = None
         self._warnings: tuple[str, ...] = ()
 
-    def encoder_id(self, preset: str) -> str:
-        """Version of x264 and its settings."""
-        return x264_identity(preset)
+    def encoder_id(self, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
+        """Versions of the codecs' encoders and their settings."""
+        return software_identity(preset, codecs)
 
     def encode(self, request: SegmentRequest) -> Iterator[EncodedPicture]:
         """Encode one segment.
@@ -43,20 +46,19 @@ class CpuBackend:
         if grid is None:
             raise ValueError("an asset without picture has no segments")
         self._warnings = ()
-        self._ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
+        plan = request.plan
+        self._ladder = SoftwareLadder(plan.renditions, grid, request.segment, plan.preset, request.threads)
         clock = FrameClock.of(request.video, grid)
         with FrameReader(request.source, request.video, request.threads) as reader:
-            yield from self._pictures(request, grid, clock, reader, self._ladder)
+            yield from self._pictures(request, clock, reader, self._ladder)
             self._warnings = concealed(request, clock, reader)
 
     def _pictures(
-        self, request: SegmentRequest, grid: Grid, clock: FrameClock, reader: FrameReader, ladder: X264Ladder
+        self, request: SegmentRequest, clock: FrameClock, reader: FrameReader, ladder: SoftwareLadder
     ) -> Iterator[EncodedPicture]:
-        """The segment's pictures. Frames after it are read until x264 has given out all of them (`tail_frames`)."""
+        """The segment's pictures. Frames after it are read until the encoders have given out all of them."""
         segment = request.segment
-        seen_until = min(grid.frames, segment.end + tail_frames(request.plan.preset, request.threads))
-        longer = replace(request, segment=replace(segment, end=seen_until))
-        due = segment.frames * len(request.plan.renditions)
+        longer = replace(request, segment=replace(segment, end=ladder.seen_until))
         painter = Painter(request.video, request.plan.renditions)
         last: VideoFrame | None = None
         pictures: list[VideoFrame] = []
@@ -67,18 +69,15 @@ class CpuBackend:
                 plane = pictures[0].planes[0]
                 luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
                 request.tap(number, luma[: plane.height, : plane.width])
-            for picture in ladder.encode(number, pictures):
-                if picture.pts < segment.end:
-                    due -= 1
-                    yield picture
-            if not due:
+            yield from ladder.encode(number, pictures)
+            if ladder.done:
                 return
         if last is None:
             raise Damaged("No picture of the file decodes. Export it again.")
-        yield from (picture for picture in ladder.finish() if picture.pts < segment.end)
+        yield from ladder.finish()
 
     def extradata(self, rendition: str) -> bytes:
-        """Parameter sets of the rendition encoded last."""
+        """Parameter sets of the rendition encoded last, Annex B, or AV1's sequence header."""
         return self._ladder.extradata(rendition) if self._ladder is not None else b""
 
     def warnings(self) -> tuple[str, ...]:
@@ -88,8 +87,12 @@ class CpuBackend:
 
 def capability() -> Capability:
     """What this host can do without a GPU: everything, on its cores."""
+    versions = f"x264 {x264_version()}, x265 {x265_version()}, SVT-AV1 ({svt_version()})"
     return Capability(
-        name=BackendName.CPU, available=True, encodes=("h264",), detail={"encoder": f"x264 {x264_version()}"}
+        name=BackendName.CPU,
+        available=True,
+        encodes=tuple(Codec),
+        detail={"encoder": versions},
     )
 
 

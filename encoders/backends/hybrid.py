@@ -1,12 +1,12 @@
-"""The `hybrid` backend: NVDEC decodes, a kernel scales, x264 encodes on the cores. For GPUs without NVENC.
+"""The `hybrid` backend: NVDEC decodes, a kernel scales, the CPU lane's encoders encode. For GPUs without NVENC.
 
-Its encoder is the CPU lane's, with the same parameter sets, and its pictures are the CPU lane's to at least 60 dB: so
+Its encoders are the CPU lane's, with the same parameter sets, and its pictures are the CPU lane's to at least 60 dB: so
 both have one encoder's identity, and a segment may be done by either within one rendition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,8 +25,8 @@ from encoders.backends.painted import PaintedFrames
 from encoders.backends.probe import proven
 from encoders.backends.proof import DeviceProof, GpuProbe, hybrid_capability
 from encoders.backends.scale import SlotLayout, slot_of
-from encoders.backends.x264 import X264Ladder, tail_frames, x264_identity
-from encoders.ladder import Rendition
+from encoders.backends.software import SoftwareLadder, software_identity
+from encoders.ladder import Codec, Rendition
 from encoders.media import VideoTrack
 from encoders.plan import Grid
 
@@ -51,12 +51,12 @@ class HybridBackend:
     def __init__(self, probe: GpuProbe | None = None) -> None:
         self._probe = probe or proven()
         self._lane: HybridLane | None = None
-        self._ladder: X264Ladder | None = None
+        self._ladder: SoftwareLadder | None = None
         self._warnings: list[str] = []
 
-    def encoder_id(self, preset: str) -> str:
-        """The CPU lane's: the encoder and its settings are the same."""
-        return x264_identity(preset)
+    def encoder_id(self, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
+        """The CPU lane's: the encoders and their settings are the same."""
+        return software_identity(preset, codecs)
 
     def accepts(self, video: VideoTrack) -> str:
         """Why NVDEC is not used for a track; empty when it is. Either way the segment can be encoded here."""
@@ -75,24 +75,20 @@ class HybridBackend:
             raise ValueError("an asset without picture has no segments")
         self._warnings.clear()
         device, segment = self._device(), request.segment
-        self._ladder = ladder = X264Ladder(request.plan.renditions, grid, request.plan.preset, request.threads)
-        # As in the CPU lane: x264 looks past the segment's end, so that its last pictures are as good as the others.
-        seen_until = min(grid.frames, segment.end + tail_frames(request.plan.preset, request.threads))
-        due = segment.frames * len(request.plan.renditions)
-        with closing(self._frames(request, grid, device, seen_until)) as frames:
+        plan = request.plan
+        # As in the CPU lane: encoders look past the segment's end, so that its last pictures are as good as the others.
+        self._ladder = ladder = SoftwareLadder(plan.renditions, grid, segment, plan.preset, request.threads)
+        with closing(self._frames(request, grid, device, ladder.seen_until)) as frames:
             for number, pictures in frames:
                 if request.tap is not None and number < segment.end:
                     request.tap(number, luma_of(pictures[0]))
-                for picture in ladder.encode(number, pictures):
-                    if picture.pts < segment.end:
-                        due -= 1
-                        yield picture
-                if not due:
+                yield from ladder.encode(number, pictures)
+                if ladder.done:
                     return
-        yield from (picture for picture in ladder.finish() if picture.pts < segment.end)
+        yield from ladder.finish()
 
     def extradata(self, rendition: str) -> bytes:
-        """Parameter sets of the rendition encoded last, Annex B."""
+        """Parameter sets of the rendition encoded last, Annex B, or AV1's sequence header."""
         return self._ladder.extradata(rendition) if self._ladder is not None else b""
 
     def warnings(self) -> tuple[str, ...]:

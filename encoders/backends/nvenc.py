@@ -8,16 +8,16 @@ import.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
 from encoders.backends.nvdec import why_not
-from encoders.backends.nverrors import DeviceFault, NoDevice
+from encoders.backends.nverrors import DeviceFault, NoDevice, Unsupported
 from encoders.backends.nvlane import LumaTap, NvencLane
 from encoders.backends.nvparams import settings_digest
 from encoders.backends.probe import proven
 from encoders.backends.proof import DeviceProof, GpuProbe, nvenc_capability
-from encoders.ladder import Rendition
+from encoders.ladder import Codec, Rendition
 from encoders.media import VideoTrack
 
 
@@ -43,11 +43,12 @@ class NvencBackend:
         self._extradata: dict[str, bytes] = {}
         self._warnings: list[str] = []
 
-    def encoder_id(self, preset: str) -> str:
+    def encoder_id(self, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
         """Versions of the library and the driver, the device's generation, and a digest of all settings.
 
         The driver and the generation are part of it because they write the parameter sets.
         """
+        _refuse_other_codecs(codecs)
         device = self._device()
         library = self._probe.versions.get("PyNvVideoCodec", "unknown")
         settings = settings_digest(preset, {codec: device.b_frames_of(codec) for codec in device.encodes})
@@ -70,6 +71,7 @@ class NvencBackend:
         if grid is None:
             raise ValueError("an asset without picture has no segments")
         self._warnings.clear()
+        _refuse_other_codecs(rendition.codec for rendition in request.plan.renditions)
         lane = self._open_lane(request.plan.renditions)
         tap = LumaTap(lane, request.tap) if request.tap is not None else None
         try:
@@ -109,3 +111,9 @@ class NvencBackend:
             self._lane = None  # frees the device's memory before more is asked for
             self._lane = NvencLane(self._device(), renditions)
         return self._lane
+
+
+def _refuse_other_codecs(codecs: Iterable[Codec]) -> None:
+    other = sorted(set(codecs) - {Codec.H264})
+    if other:
+        raise Unsupported(f"this lane encodes h264, not {', '.join(other)}")

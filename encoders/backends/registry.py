@@ -7,10 +7,12 @@ only, since those of GPUs need drivers and may end the process that they are loa
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import cast
 
 from encoders.backends.base import Backend, BackendName, Capability
 from encoders.errors import BackendUnavailable
+from encoders.ladder import Codec
 
 _MODULES = {
     BackendName.NVENC: ("encoders.backends.nvenc", "NvencBackend"),
@@ -48,6 +50,6 @@ def open_backend(name: BackendName | str) -> Backend:
         raise BackendUnavailable(f"{name}: {error}") from error
 
 
-def encoder_id_of(name: BackendName | str, preset: str) -> str:
-    """Identity of a backend's encoder, its version and its settings (`Backend.encoder_id`)."""
-    return open_backend(name).encoder_id(preset)
+def encoder_id_of(name: BackendName | str, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
+    """Identity of a backend's encoders, their versions and their settings (`Backend.encoder_id`)."""
+    return open_backend(name).encoder_id(preset, codecs)

@@ -1,10 +1,9 @@
-"""x264 for a whole ladder: settings that make segments which join, and the encoders that keep to them."""
+"""x264: settings that make segments which join. `software` runs the encoders of a ladder."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -13,10 +12,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from encoders.avc_level import choose_level
-from encoders.backends.base import EncodedPicture
 from encoders.ladder import Rendition
 from encoders.plan import Grid
-from encoders.tuning import Tuning, tuning_of, tunings_of
+from encoders.tuning import Tuning, tunings_of
 
 PARAMETERS = (
     # Key frames lie on the grid and nowhere else, and nothing refers across them.
@@ -81,40 +79,6 @@ def x264_version() -> str:
     return "-".join(part.decode() for part in found.groups() if part) if found else f"ffmpeg-{av.__version__}"
 
 
-class X264Ladder:
-    """One encoder for each rendition, over one segment. Pictures in, in order; `finish` when there are no more."""
-
-    def __init__(self, renditions: Sequence[Rendition], grid: Grid, preset: str, threads: int) -> None:
-        """Args: threads: frame threads of each encoder."""
-        self._grid = grid
-        self._encoders = {
-            rendition.name: open_encoder(rendition, grid, tuning_of(preset, rendition.width, rendition.height), threads)
-            for rendition in renditions
-        }
-
-    def encode(self, number: int, pictures: Sequence[VideoFrame]) -> Iterator[EncodedPicture]:
-        """Take one output frame.
-
-        Args:
-            number: of the output frame.
-            pictures: yuv420p of each rendition, from small to large; their times and types are overwritten.
-        """
-        for (name, encoder), picture in zip(self._encoders.items(), pictures, strict=True):
-            picture.pts, picture.time_base = number, 1 / self._grid.fps
-            # A decoder's picture types would be taken for orders.
-            picture.pict_type = 0
-            yield from _encoded(name, encoder, picture)
-
-    def finish(self) -> Iterator[EncodedPicture]:
-        """What the encoders still hold."""
-        for name, encoder in self._encoders.items():
-            yield from _encoded(name, encoder, None)
-
-    def extradata(self, rendition: str) -> bytes:
-        """Parameter sets of a rendition, Annex B."""
-        return self._encoders[rendition].extradata or b""
-
-
 def open_encoder(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int) -> VideoCodecContext:
     """An encoder of one rendition, opened: parameter sets in its extradata, not in its pictures."""
     context = VideoCodecContext.create("libx264", "w")
@@ -126,10 +90,3 @@ def open_encoder(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int)
     context.options = x264_options(rendition, grid, tuning, threads)
     context.open()
     return context
-
-
-def _encoded(name: str, encoder: VideoCodecContext, picture: VideoFrame | None) -> Iterator[EncodedPicture]:
-    for packet in encoder.encode(picture):
-        assert packet.pts is not None
-        assert packet.dts is not None
-        yield EncodedPicture(rendition=name, data=bytes(packet), pts=packet.pts, dts=packet.dts, idr=packet.is_keyframe)

@@ -1,7 +1,8 @@
 """What every backend promises: exact frames, one IDR grid, the same parameter sets from any process.
 
 A backend that this host cannot run is skipped with the reason; with REELMILL_REQUIRE_GPU=1 that is a failure. The GPU
-lanes run on a fake device besides (tests/fakes/gpu.py), whose decoder, scaler and encoder are real ones of the CPU.
+lanes run on a fake device besides (tests/fakes/gpu.py), whose decoder, scaler and encoder are real ones of the CPU. The
+CPU lane runs in each codec.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from fakes.gpu import proven_fake
 from media_clips import PROFILE, decoded, even_times, probed, read_number, write_clip
 
 from encoders.backends.base import Backend, BackendName, EncodedPicture, SegmentRequest
+from encoders.backends.cpu import CpuBackend
 from encoders.backends.registry import capability_of, open_backend
+from encoders.bitstream import BITSTREAMS
 from encoders.errors import InputError
+from encoders.ladder import Codec
 from encoders.media import MediaInfo
 from encoders.plan import Grid, Plan, plan_asset
 
@@ -50,13 +54,27 @@ class Encoded:
     tapped: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
     damaged_frames: int = 0
+    codec: Codec = Codec.H264
+
+
+class CpuInHevc(CpuBackend):
+    codec = Codec.HEVC
+
+
+class CpuInAv1(CpuBackend):
+    codec = Codec.AV1
 
 
 FAKES = (f"fake {BackendName.NVENC}", f"fake {BackendName.HYBRID}")
+IN_CODEC = {"cpu hevc": CpuInHevc, "cpu av1": CpuInAv1}
+DEMUXERS = {Codec.H264: "h264", Codec.HEVC: "hevc", Codec.AV1: "obu"}
 
 
-@pytest.fixture(params=[*BackendName, *FAKES], scope="module")
+@pytest.fixture(params=[*BackendName, *FAKES, *IN_CODEC], scope="module")
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if request.param in IN_CODEC:
+        yield IN_CODEC[request.param]()
+        return
     if request.param in FAKES:
         with proven_fake():
             yield open_backend(request.param.removeprefix("fake "))
@@ -81,7 +99,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def encode(backend: Backend, path: Path, info: MediaInfo, plan: Plan, index: int, threads: int = 1) -> Encoded:
     assert info.video is not None
-    out = Encoded()
+    out = Encoded(codec=plan.renditions[0].codec)
 
     def tap(number: int, luma: np.ndarray) -> None:
         out.tapped.append((number, read_number(luma), luma.shape))
@@ -98,14 +116,19 @@ def encode(backend: Backend, path: Path, info: MediaInfo, plan: Plan, index: int
 
 
 def planned(backend: Backend, info: MediaInfo) -> tuple[Plan, Grid]:
-    plan = plan_asset(info, PROFILE, 1, backend.encoder_id(PROFILE.video.preset))
+    codec = getattr(backend, "codec", Codec.H264)
+    profile = replace(PROFILE, rungs=tuple(replace(rung, codec=codec) for rung in PROFILE.rungs))
+    plan = plan_asset(info, profile, 1, backend.encoder_id(profile.video.preset, profile.codecs))
+    assert {rendition.codec for rendition in plan.renditions} == {codec}
     assert plan.grid is not None
     return plan, plan.grid
 
 
 def shown_numbers(encoded: Encoded, rendition: str) -> Iterator[int]:
-    stream = encoded.extradata[rendition] + b"".join(picture.data for picture in encoded.pictures[rendition])
-    for _, luma in decoded(stream, "h264"):
+    stream = b"".join(picture.data for picture in encoded.pictures[rendition])
+    if encoded.codec is not Codec.AV1:  # whose key frames bring their sequence header
+        stream = encoded.extradata[rendition] + stream
+    for _, luma in decoded(stream, DEMUXERS[encoded.codec]):
         yield read_number(luma)
 
 
@@ -151,8 +174,13 @@ def test_parameter_sets_are_the_same_for_every_segment_and_a_new_backend(
     first = encode(backend, path, info, plan, 0)
     last = encode(open_backend(backend.name), path, info, plan, len(plan.segments) - 1, threads=2)
     assert first.extradata == last.extradata
-    for extradata in first.extradata.values():
-        assert extradata.startswith(b"\0\0\0\1") or extradata.startswith(b"\0\0\1")
+    form = BITSTREAMS[first.codec]
+    for name, extradata in first.extradata.items():
+        units = form.configuration(extradata).units
+        for picture in (*first.pictures[name], *last.pictures[name]):
+            sample = form.sample_of(picture.data)
+            assert form.starts_with_key(sample) is picture.idr
+            assert set(form.repeated(sample)) <= set(units)
 
 
 def test_the_tap_sees_each_output_frame_of_the_smallest_rendition(

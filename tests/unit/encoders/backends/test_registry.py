@@ -17,7 +17,7 @@ def test_the_cpu_lane_is_always_there() -> None:
     assert isinstance(open_backend("cpu"), CpuBackend)
     capability = capability_of("cpu")
     assert capability.available
-    assert capability.encodes == ("h264",)
+    assert capability.encodes == ("h264", "hevc", "av1")
 
 
 def test_identities_name_the_encoder_and_change_with_the_preset() -> None:
