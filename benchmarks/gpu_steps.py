@@ -28,7 +28,7 @@ from encoders.backends import probe_clip, probe_decode, probe_encode
 from encoders.backends.cuda import CudaDevice
 from encoders.backends.nvdec import NvDecoder
 from encoders.backends.nvlane import load_library
-from encoders.backends.nvparams import Speed
+from encoders.backends.nvparams import EncoderSpec, NvTuning, Speed
 from encoders.backends.nvsession import SurfaceInput, open_session
 from encoders.backends.scale import plan_slot
 from encoders.backends.scaler import DevicePicture, Scaler
@@ -268,6 +268,67 @@ def _encode_rate(library: Any, device: CudaDevice, specs: list[Any], slots: list
     return round(count * len(sessions) / (time.perf_counter() - begin), 1)
 
 
+SWEEP = (
+    *(NvTuning(preset=f"P{number}") for number in range(1, 8)),
+    *(NvTuning(preset=preset, multipass=passes) for preset in ("P4", "P5", "P7") for passes in ("qres", "fullres")),
+    *(NvTuning(preset=preset, multipass="qres", spatial_aq=8) for preset in ("P3", "P5", "P7")),
+    NvTuning(preset="P7", multipass="fullres", spatial_aq=8),
+    NvTuning(preset="P5", multipass="qres", spatial_aq=8, lookahead=16),
+)
+"""What the classes of nvparams could be instead; the last shows what leaving lookahead out costs."""
+SWEPT_FRAMES = 100
+
+
+def presets() -> Result:
+    """Speed, rate and PSNR of each tuning at the same constant quality: what the three classes would be chosen by.
+
+    Rates differ at one quality number: a class should be a tuning on the hull of (rate, PSNR) among those of its speed.
+    """
+    library, device = load_library(), CudaDevice()
+    layout = plan_slot([SOURCE])
+    slots = [probe_encode.upload_picture(device, layout, number) for number in range(8)]
+    wanted = [probe_clip.native_planes(probe_clip.moving_picture(number, *SOURCE))[0] for number in range(8)]
+    spec = probe_encode.encoder_spec(int(library.GetEncoderCaps(0, "h264").get("num_max_bframes", 0)), SOURCE)
+    found: Result = {}
+    for tuning in SWEEP:
+        name = f"{tuning.preset} {tuning.multipass or 'one pass'} aq {tuning.spatial_aq} lookahead {tuning.lookahead}"
+        try:
+            tuned = replace(spec, tuning=tuning, maxrate_bps=100_000_000, bufsize_bits=200_000_000)
+            found[name] = _swept(library, device, tuned, slots, layout.surfaces[0], wanted)
+        except FarmError as error:
+            found[name] = {"error": error.code, "reason": error.detail}
+    return found
+
+
+def _swept(library: Any, device: CudaDevice, spec: EncoderSpec, slots: list[Any], surface: Any, wanted: Any) -> Result:
+    session = open_session(library, device, spec, time.sleep)
+    session.begin("sweep", 0)
+    inputs = [SurfaceInput(slot, surface) for slot in slots]
+    pictures, begin = [], time.perf_counter()
+    for number in range(SWEPT_FRAMES):
+        # There and back again, so that what moves does not jump.
+        pictures += session.push(inputs[min(number % 14, 14 - number % 14)], idr=number % 50 == 0)
+    pictures += session.finish()
+    wall_s = time.perf_counter() - begin
+    fed = []
+    for picture in pictures:
+        packet = av.Packet(session.parameter_sets + picture.data if picture.idr else picture.data)
+        packet.pts = picture.pts
+        fed.append(packet)
+    shown = enumerate(probe_clip.decode("h264", fed))
+    psnr = [
+        probe_clip.psnr_db(probe_clip.native_planes(frame)[0], wanted[min(number % 14, 14 - number % 14)])
+        for number, frame in shown
+        if number % 7 == 0
+    ]
+    bits = sum(len(picture.data) for picture in pictures) * 8
+    return {
+        "fps": round(SWEPT_FRAMES / wall_s, 1),
+        "kbps": round(bits / SWEPT_FRAMES * probe_clip.FPS / 1000),
+        "psnr_db": round(statistics.mean(psnr), 2),
+    }
+
+
 def leaks() -> Result:
     """Free device memory over 30 decoders, and over 30 encoders where there are any."""
     library, device = load_library(), CudaDevice()
@@ -327,6 +388,7 @@ STEPS: dict[str, Callable[[], Result]] = {
     "scaling": scaling,
     "decoding": decoding,
     "encoding": encoding,
+    "presets": presets,
     "leaks": leaks,
     "damage": damage,
 }

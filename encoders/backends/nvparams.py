@@ -63,6 +63,24 @@ party's measurement on RTX PRO 6000 (+1.1 VMAF over P4 at equal rate, P6 and P7 
 NVENC_MULTIPASS: dict[Speed, str | None] = {Speed.FAST: None, Speed.BALANCED: "qres", Speed.BEST: "fullres"}
 """None leaves the argument out, which switches two passes off. Source: as above, section 6."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvTuning:
+    """What a class of speed and quality sets on NVENC.
+
+    Attributes:
+        preset: "P1" (fastest) to "P7".
+        multipass: "qres" or "fullres"; None: one pass.
+        spatial_aq: strength of spatial adaptive quantisation, 1 to 15; 0: off.
+        lookahead: frames, 0 to 31. More than 0 lets the encoder add I-frames at scene cuts.
+    """
+
+    preset: str
+    multipass: str | None = None
+    spatial_aq: int = 0
+    lookahead: int = 0
+
+
 B_FRAMES = 3
 """As x264 in the CPU lane; devices that cannot (caps num_max_bframes 0) get none."""
 
@@ -93,6 +111,7 @@ class EncoderSpec:
         gop_frames: distance of IDR frames; also forced on the grid frame by frame.
         cq: constant quality, 1 (best) to 51, of AV1 to 63, capped by `maxrate_bps` over `bufsize_bits`.
         b_frames: 0 to 3.
+        tuning: in place of the class's own: for measuring what the class should be.
     """
 
     codec: NvCodec
@@ -105,6 +124,7 @@ class EncoderSpec:
     bufsize_bits: int
     speed: Speed
     b_frames: int = B_FRAMES
+    tuning: NvTuning | None = None
 
     def __post_init__(self) -> None:
         if self.width < 2 or self.height < 2 or self.width % 2 or self.height % 2:
@@ -139,6 +159,12 @@ def speed_of(preset: str) -> Speed:
         raise BadConfiguration(f"preset {preset!r}: want one of {', '.join(SPEED_OF_X264_PRESET)}") from None
 
 
+def tuning_of_speed(speed: Speed) -> NvTuning:
+    """What a class of speed sets."""
+    aq = 0 if speed is Speed.FAST else SPATIAL_AQ
+    return NvTuning(preset=NVENC_PRESET[speed], multipass=NVENC_MULTIPASS[speed], spatial_aq=aq)
+
+
 def codec_of(rendition: Rendition) -> NvCodec:
     """What a rendition is encoded as."""
     return NvCodec(getattr(rendition, "codec", NvCodec.H264))
@@ -170,9 +196,10 @@ def encoder_kwargs(spec: EncoderSpec) -> dict[str, str | int]:
 
     `maxbitrate` and the VBV are passed although `cq` makes the library zero them: `reconfigure_rates` restores them.
     """
+    tuning = spec.tuning or tuning_of_speed(spec.speed)
     kwargs: dict[str, str | int] = {
         "codec": spec.codec.value,
-        "preset": NVENC_PRESET[spec.speed],
+        "preset": tuning.preset,
         "tuning_info": "high_quality",
         "rc": "vbr",
         "cq": spec.cq,
@@ -184,13 +211,12 @@ def encoder_kwargs(spec: EncoderSpec) -> dict[str, str | int]:
         "idrperiod": spec.gop_frames,
         "bf": spec.b_frames,
         # Lookahead adds I-frames at scene cuts, and no argument of this library switches those off.
-        "lookahead": 0,
+        "lookahead": tuning.lookahead,
     }
-    multipass = NVENC_MULTIPASS[spec.speed]
-    if multipass is not None:
-        kwargs["multipass"] = multipass
-    if spec.speed is not Speed.FAST:
-        kwargs["aq"] = SPATIAL_AQ
+    if tuning.multipass is not None:
+        kwargs["multipass"] = tuning.multipass
+    if tuning.spatial_aq:  # 0 would switch it on with automatic strength
+        kwargs["aq"] = tuning.spatial_aq
     return check_kwargs(kwargs)
 
 

@@ -59,6 +59,22 @@ def test_a_damaged_stream_leaves_the_device_working(device: Gpu) -> None:
     assert "of 24" in found["pictures"]
 
 
+def test_tunings_are_compared_by_speed_rate_and_quality(device: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_steps, "SOURCE", (192, 128))
+    monkeypatch.setattr(gpu_steps, "SWEPT_FRAMES", 15)
+    monkeypatch.setattr(gpu_steps, "SWEEP", gpu_steps.SWEEP[-2:])
+    found = gpu_steps.presets()
+
+    assert list(found) == ["P7 fullres aq 8 lookahead 0", "P5 qres aq 8 lookahead 16"]
+    assert [(call["preset"], call["multipass"]) for call in device.called("CreateEncoder")] == [
+        ("P7", "fullres"),
+        ("P5", "qres"),
+    ]
+    for figures in found.values():
+        assert figures["kbps"] > 0
+        assert figures["psnr_db"] > 30
+
+
 def test_a_step_that_dies_or_hangs_costs_its_own_figures_only() -> None:
     died = gpu.run_step(["benchmarks.gpu_steps", "no such step"], 60, {})
 
