@@ -76,6 +76,7 @@ class RenditionReport:
         compared_frames: how many of its pictures were decoded again and compared with the source's.
         worst_misfit: how far the worst of these was from the source's, in codes of luma.
         verified: names of what every segment of it has passed (docs/asset.md).
+        lost_s: how much of the sound did not decode, seconds.
     """
 
     name: str
@@ -99,6 +100,7 @@ class RenditionReport:
     compared_frames: int | None = None
     worst_misfit: float | None = None
     verified: tuple[str, ...] | None = None
+    lost_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

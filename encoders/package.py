@@ -231,7 +231,7 @@ class _Packager:
             duration_s=float(self._duration_s),
             renditions=(
                 *(report.picture_report(track, plan, segments, self._target_s) for track in self._pictures),
-                *(report.sound_report(sound, self._target_s) for sound in self._sounds),
+                *(report.sound_report(sound, audio, self._target_s) for sound in self._sounds),
                 *(report.text_report(rendition, text, self._duration_s) for rendition, text in self._texts),
             ),
             chapters=tuple(report.chapter_report(mark) for mark in self._chapters),

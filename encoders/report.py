@@ -42,9 +42,10 @@ def picture_report(track: Track, plan: Plan, segments: Sequence[SegmentResult], 
     )
 
 
-def sound_report(sound: Sound, target_s: int) -> RenditionReport:
+def sound_report(sound: Sound, results: Sequence[AudioResult], target_s: int) -> RenditionReport:
     """Args: target_s: over how long the peak rate is taken."""
     track = sound.track
+    lost = [each.lost_s for each in results if each.name == track.name]
     return RenditionReport(
         name=track.name,
         kind="audio",
@@ -59,6 +60,7 @@ def sound_report(sound: Sound, target_s: int) -> RenditionReport:
         language=sound.language,
         label=sound.label,
         default=sound.default,
+        lost_s=round(lost[0], 3) if lost else None,
     )
 
 

@@ -160,6 +160,7 @@ def test_asset_json_says_what_there_is(asset: Asset) -> None:
     assert report["renditions"][1]["average_bps"] <= report["renditions"][1]["peak_bps"]
     assert {file["path"] for file in report["files"]} >= {"master.m3u8", "manifest.mpd", "thumbnail.jpg"}
     assert report["chapters_from"] == "source"
+    assert report["renditions"][2]["lost_s"] == 0
     assert "playlists" in report["verified"]
 
 
