@@ -64,6 +64,8 @@ CLIPS = (
 )
 """File and second from which copies are made of it."""
 SETTINGS = KnownContentSettings()
+LEAST_DISTINCT = 8
+"""Words of a clip's sound; with fewer it is silent, and no copy of it can be found."""
 MENTION = re.compile(r"(?:copy|pair)\b.*?\b(?:of|with) ([\w.-]+\.\w+)")
 
 
@@ -195,10 +197,9 @@ def score_copies(folder: Path, files: dict[str, Fingerprint], work: Path, kept: 
         works[name] = clip
     catalogue = catalogue_of(work / "clips", works)
     for name in clips:
-        if not len(works[name].sound):
-            console.print(f"{name} has no sound")
+        silent = len(np.unique(works[name].sound)) < LEAST_DISTINCT
         for copy in COPIES:
-            if copy.of_sound and not len(works[name].sound):
+            if copy.of_sound and silent:
                 continue
             fingerprint = kept.get(f"{name}.{copy.name}", partial(copy_of, name, copy))
             if fingerprint is None:

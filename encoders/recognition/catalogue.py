@@ -85,7 +85,7 @@ class Catalogue:
 
 
 def write_catalogue(path: Path, works: Iterable[tuple[str, str, str, Fingerprint]]) -> None:
-    """Put works (id, title, video, fingerprint) into one file; all of them are in memory meanwhile."""
+    """Put works (id, title, video, fingerprint) into one file; meanwhile they are in memory about twice."""
     entries, pictures, words = [], [np.zeros(0, PICTURE)], [np.zeros(0, np.uint32)]
     rows = heard = 0
     for work_id, title, video_id, fingerprint in works:
@@ -165,7 +165,8 @@ def _write(path: Path, works: list[Work], arrays: dict[str, npt.NDArray[Any]]) -
         file.write(header(offsets).ljust(room))
         for name, array in arrays.items():
             file.seek(offsets[name][0])
-            file.write(array.astype(_DTYPES[name], copy=False).tobytes())
+            file.flush()
+            np.ascontiguousarray(array, _DTYPES[name]).tofile(file)
 
 
 def _aligned(offset: int) -> int:
