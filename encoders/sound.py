@@ -266,15 +266,20 @@ class _Run:
 
         Their median, or what the first says itself when that is nearer to zero.
         """
+        first = _time_s(window[0])
+        if first is None:
+            return None
+        first_s = float(first - self.end_s)
+        if abs(first_s) <= DRIFT_S / 4:
+            # Nothing is done about so little, and the median could only be less; it took a third of a track's time.
+            return first_s
         at_s, offsets = self.end_s, []
         for frame in window:
             stamp = _time_s(frame)
             if stamp is not None:
                 offsets.append(float(stamp - at_s))
             at_s += Fraction(frame.samples, frame.sample_rate)
-        if not offsets or _time_s(window[0]) is None:
-            return None
-        return min(offsets[0], statistics.median(offsets), key=abs)
+        return min(first_s, statistics.median(offsets), key=abs)
 
     def convert(self, frame: av.AudioFrame, offset_s: float | None) -> Samples:
         """A frame as stereo at the output's rate, stretched towards its timestamps when they drift."""
