@@ -47,7 +47,7 @@ class Duty:
         self._work = work
         self._pause = pause
         self._token: int | None = None
-        self._renew_at = 0.0
+        self._renewed_at = 0.0
 
     async def run(self) -> None:
         """Work whenever it is this gateway's turn, until cancelled."""
@@ -69,14 +69,15 @@ class Duty:
 
     async def _mine(self) -> bool:
         now = self._ports.clock()
-        if self._token is not None and now < self._renew_at:
+        # A clock that was set back is before the renewal: who could say how long ago that was?
+        if self._token is not None and self._renewed_at <= now < self._renewed_at + LEASE_S / 3:
             return True
         async with self._ports.database.write() as session:
             if self._token is None or not await leases.renew(
                 session, self._name, self._owner, self._token, now, LEASE_S
             ):
                 self._token = await leases.acquire(session, self._name, self._owner, now, LEASE_S)
-        self._renew_at = now + LEASE_S / 3
+        self._renewed_at = now
         return self._token is not None
 
 
