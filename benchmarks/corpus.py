@@ -78,7 +78,7 @@ class Verdict:
     Attributes:
         seconds: from the upload's begin to the end, waiting included.
         worker_s: how long its attempts held slots, together.
-        cpu_s: processor seconds as far as workers told.
+        cpu_s: processor seconds of its encoding, or of what failed.
     """
 
     file: str

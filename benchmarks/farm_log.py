@@ -17,7 +17,7 @@ class Attempt:
     Attributes:
         task: "job/kind" or "job/kind/part".
         ended_at: None while it runs, and for good when its worker was lost.
-        cpu_s: processor seconds as far as its worker has told.
+        cpu_s: processor seconds of encoding, or of what failed; of other tasks workers tell time on the clock only.
         code: of its failure; empty when it was done.
     """
 
@@ -104,7 +104,8 @@ def read_farm_log(path: Path) -> FarmLog:
                 continue
             ended.ended_at = at
             ended.code = line.get("code", "")
-            ended.cpu_s = float(line.get("engine_s") or line.get("evidence", {}).get("cpu_s") or 0.0)
+            measured = line.get("engine_s") if ended.kind == "segment" else None
+            ended.cpu_s = float(measured or line.get("evidence", {}).get("cpu_s") or 0.0)
     return log
 
 

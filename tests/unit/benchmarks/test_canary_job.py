@@ -44,8 +44,10 @@ def test_attempts_are_read_with_their_costs(tmp_path: Path) -> None:
         tmp_path,
         task(OTHER, "inspect", "w1", 2, 5, code="damaged", evidence={"cpu_s": "1.50"}),
         task(CANARY, "segment/00000", "w2", 3, 4, engine_s=0.7),
+        task(CANARY, "package", "w2", 5, 9, engine_s=4.0),
     )
-    failed, done = log.attempts
+    failed, done, packaged = log.attempts
+    assert (packaged.worker_s, packaged.cpu_s) == (4, 0)
     assert (failed.worker_s, failed.cpu_s, failed.code, failed.kind) == (3, 1.5, "damaged", "inspect")
     assert (done.worker_s, done.cpu_s, done.job) == (1, 0.7, CANARY)
     assert log.joined == {"w1": 7, "w2": 7}
