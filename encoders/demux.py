@@ -20,9 +20,13 @@ from av.stream import Stream
 
 from encoders.errors import Damaged, FarmError, ForbiddenFormat, NotAVideo, ResourceExceeded
 
-_WITH_PICTURE = "mov matroska mpegts mpeg avi flv kux live_flv ogg asf asf_o mxf gxf rm nut ivf dv wtv nsv nuv"
+_WITH_PICTURE = (
+    "mov matroska mpegts mpeg avi flv kux live_flv ogg asf asf_o mxf gxf rm nut ivf dv wtv nsv nuv yuv4mpegpipe"
+)
+ANIMATIONS = ("gif", "apng")
+"""Demuxers of pictures that may move; of those that do not, `probe` says that they are no videos."""
 _SOUND_ONLY = "mp3 aac ac3 eac3 flac wav w64 aiff caf amr ape wv tta au dts truehd"
-ALLOWED_DEMUXERS = tuple(f"{_WITH_PICTURE} {_SOUND_ONLY}".split())
+ALLOWED_DEMUXERS = (*f"{_WITH_PICTURE} {_SOUND_ONLY}".split(), *ANIMATIONS)
 """FFmpeg demuxers that read one file and no other. Not in it: hls, dash, concat, imf, image2 and the picture pipes,
 playlists, subtitles, devices, network; nor bare elementary streams, which hold no times.
 Source: libavformat 62, read for uses of `io_open` and `avformat_open_input`."""

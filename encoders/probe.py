@@ -19,8 +19,8 @@ from av.video.stream import VideoStream
 
 from encoders import timeline
 from encoders.damage import places
-from encoders.demux import MAX_PIXELS, WHAT_TO_DO, open_source
-from encoders.errors import NoPlayableTrack, TooLarge, TooLong
+from encoders.demux import ANIMATIONS, MAX_PIXELS, WHAT_TO_DO, open_source
+from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
@@ -87,6 +87,8 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         _check_header(container, limits)
         pictures = _picture_streams(container)
         packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets))
+        if container.format.name in ANIMATIONS and max((len(each) for each in packets.values()), default=0) < 2:
+            raise NotAVideo(f"The file is a picture that does not move, not a video. {WHAT_TO_DO}")
         video, copy = _first_playable(path, pictures, packets, limits, warnings)
         audio = _sound_tracks(path, container, packets, warnings)
         if pictures and video is None:

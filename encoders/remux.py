@@ -30,7 +30,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from encoders.demux import MEDIA_ERRORS, open_source, read_packets
-from encoders.errors import Damaged
+from encoders.errors import Damaged, InputError
 from encoders.media import Copy, MediaInfo
 from encoders.probe import ProbeLimits, probe_source
 from encoders.sample import prepare
@@ -53,11 +53,16 @@ def mend_source(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits
         info: what the probe found of the source.
 
     Returns:
-        what the source is, its tracks those of the copy (see `MediaInfo.copy`).
-
-    Raises:
-        InputError: as `probe_source`; the copy may be there, of no use.
+        what the source is, its tracks those of the copy (see `MediaInfo.copy`); where it cannot be copied or the copy
+        does not read better, the source itself, with `copy` NONE.
     """
+    try:
+        return _mended(source, folder, info, limits or ProbeLimits())
+    except InputError:
+        return replace(info, copy=Copy.NONE)
+
+
+def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) -> MediaInfo:
     out, spare = folder / NAME, folder / f"spare-{NAME}"
     lift_s = math.ceil(-info.start_s) + 1 if info.start_s < 0 else 0
     wanted = Copy.CLOCK if lift_s else info.copy
@@ -69,6 +74,8 @@ def mend_source(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits
         spare.replace(out)
         warnings += again.warnings
         found = probe_source(out, info.sha256, limits)
+    if (found.video is None) != (info.video is None) or _shorter(found, info):
+        raise Damaged("The copy holds less than the source.")
     return replace(
         info,
         video=found.video,
@@ -79,6 +86,11 @@ def mend_source(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits
         warnings=(*warnings, *found.warnings),
         copy=wanted,
     )
+
+
+def _shorter(found: MediaInfo, info: MediaInfo) -> bool:
+    """Whether a copy has lost pictures that the source showed."""
+    return found.video is not None and info.video is not None and 10 * found.video.frames < 9 * info.video.frames
 
 
 def _with_names(info: MediaInfo, found: MediaInfo, streams: dict[int, int]) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -90,6 +91,14 @@ class TestConstantRate:
         assert decoded == 46
         assert (track.frames, track.frame_rate) == (48, 24)
         assert track.duration_s == 2
+
+    def test_a_gif_is_a_video_when_it_moves(self, tmp_path: Path) -> None:
+        gif: dict[str, Any] = {"codec": "gif", "pixel_format": "bgr8", "codec_options": {}}
+        track = video_of(write_clip(tmp_path / "x.gif", times=range(0, 48, 4), time_base=Fraction(1, 100), **gif))
+        assert (track.frame_rate, track.frames) == (25, 12)
+        still = write_clip(tmp_path / "still.gif", times=[0], time_base=Fraction(1, 100), **gif)
+        with pytest.raises(NotAVideo, match="does not move"):
+            video_of(still)
 
     def test_a_palette_is_learnt_from_the_start(self, tmp_path: Path) -> None:
         path = tmp_path / "x.avi"

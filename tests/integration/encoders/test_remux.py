@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -62,3 +63,10 @@ def test_frames_whose_times_are_those_of_their_packets_come_in_order(tmp_path: P
     times = shown(tmp_path / NAME, info)
     assert len(times) == 48
     assert max(abs(after - before - Fraction(1, 24)) for before, after in pairwise(times)) < 0.002
+
+
+def test_what_cannot_be_copied_is_read_as_it_is(tmp_path: Path) -> None:
+    # NUT has no name for APNG.
+    source = write_clip(tmp_path / "x.apng", container="apng", codec="apng", pixel_format="rgb24", codec_options={})
+    asked = replace(probe_source(source, "0" * 64), copy=Copy.ORDER)
+    assert mend_source(source, tmp_path, asked) == replace(asked, copy=Copy.NONE)
