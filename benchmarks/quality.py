@@ -122,7 +122,9 @@ def seam_of(joints: Sequence[int], cut: Scores, whole: Scores) -> Seam | None:
 def measure_clip(
     confiner: Confiner, clip: Clip, offsets: Sequence[float], step: int, screen_step: int, folder: Path
 ) -> Iterator[str | ClipQuality]:
-    """Encode and score one clip at the ladder's crf and at `offsets` from it; yields what it is doing, then the result.
+    """Encode and score one clip at the ladder's crf and at `offsets` from it.
+
+    Yields what it is doing, and after each quality all that is measured so far.
 
     Args:
         step: VMAF of every step-th frame; PSNR is measured of all.
@@ -152,16 +154,16 @@ def measure_clip(
             if offset == 0:
                 rung.seam = seam_of([segment.start for segment in clip.plan.segments[1:]], *scores)
                 rung.full_screen_vmaf = _full_screen(clip, rendition, cut[rendition.name].path, screen_step)
-    for rung in rungs.values():
-        rung.bd_vmaf_percent = _bd_percent(rung, "vmaf")
-        rung.bd_psnr_percent = _bd_percent(rung, "psnr_db")
-    yield ClipQuality(
-        clip=clip.source.name,
-        frames=clip.grid.frames,
-        fps=float(clip.grid.fps),
-        preset=clip.plan.preset,
-        rungs=list(rungs.values()),
-    )
+        for rung in rungs.values():
+            rung.bd_vmaf_percent = _bd_percent(rung, "vmaf")
+            rung.bd_psnr_percent = _bd_percent(rung, "psnr_db")
+        yield ClipQuality(
+            clip=clip.source.name,
+            frames=clip.grid.frames,
+            fps=float(clip.grid.fps),
+            preset=clip.plan.preset,
+            rungs=list(rungs.values()),
+        )
 
 
 def _measured(bps: float, scores: Scores) -> Measured:
@@ -280,10 +282,10 @@ def command(
                 if isinstance(each, str):
                     console.print(each)
                     continue
-                found.append(each)
-                print_clip(console, each)
+                found[number:] = [each]
                 if json_path:
                     write_results(json_path, "quality", [asdict(quality) for quality in found])
+            print_clip(console, found[number])
     if plot_path:
         plot_curves(
             {

@@ -66,7 +66,7 @@ class Tuning:
 ANY_SIDE = 1 << 30
 """Longer than any short side."""
 SMALL_SIDE = 360
-"""Renditions up to this take a tenth of a 1080p ladder's time."""
+"""Renditions up to this hold a tenth of a 1080p ladder's pixels."""
 OWN_PRESETS: dict[str, tuple[tuple[int, Tuning], ...]] = {
     "quick": ((ANY_SIDE, Tuning.parse("superfast:trellis=1:rc-lookahead=10:mbtree=1:aq-strength=0.8")),),
     "standard": (
