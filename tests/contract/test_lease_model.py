@@ -124,7 +124,7 @@ class Both:
             self.rows = model.clock_set(self.rows, back)
 
 
-STEP_KINDS = ("acquire",) * 3 + ("renew", "step_down", "free") + ("claim",) * 4
+STEP_KINDS: tuple[str, ...] = ("acquire",) * 3 + ("renew", "step_down", "free") + ("claim",) * 4
 STEP_KINDS += ("renew_claim", "release") + ("save_task",) * 4 + ("finish",)
 
 
