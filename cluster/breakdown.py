@@ -20,15 +20,6 @@ BACKENDS = ("nvenc", "hybrid", "cpu")
 """Backends that may encode, best first; the engine leaves out those that a job's policy or its past forbids."""
 
 
-NVENC_CODECS = {Codec.H264}
-"""What the GPU's encoders are asked for; renditions of other codecs are encoded on the cores."""
-
-
-def encoding_backends(codecs: Collection[Codec]) -> tuple[str, ...]:
-    """Backends that encode all of these codecs, best first."""
-    return BACKENDS if set(codecs) <= NVENC_CODECS else BACKENDS[1:]
-
-
 def inspect_task(job_id: str) -> TaskSpec:
     """The one task of a job whose source nobody has looked at."""
     cost = CostFeatures(kind=TaskKind.INSPECT, codec="", pixels=0, frames=1, preset="")
@@ -39,10 +30,10 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
     """All tasks that follow inspection.
 
     Args:
-        backends: that may encode the segments, best first; those that do not encode the plan's codecs are left out.
+        backends: that may encode the segments, best first; one that cannot encode a codec of the plan says so, and the
+            next takes over.
     """
     codecs = sorted({each.codec for each in plan.renditions} - {Codec.H264})
-    backends = tuple(name for name in backends if name in encoding_backends({Codec.H264, *codecs}))
     pixels = sum(each.width * each.height for each in plan.renditions)
     codec = info.video.codec if info.video else ""
     tasks = [

@@ -25,7 +25,6 @@ import structlog
 from pydantic import TypeAdapter
 
 from cluster import layout
-from cluster.breakdown import encoding_backends
 from cluster.errors import ObjectMissing
 from cluster.gpu_lane import GpuLane
 from cluster.mending import mended_source
@@ -187,14 +186,10 @@ class Worker:
             if request.trim is not None:
                 info = trim_source(info, request.trim)
             check_limits(info, profile)
-            able = encoding_backends(profile.codecs)
+            # This node may lack the GPU that will encode: the plan gets other keys then, when that begins (breakdown).
+            wanted = (request.backend, BackendName.CPU)
             encoder = self._confined(
-                registry.encoder_id_of,
-                request.backend if request.backend in able else able[-1],
-                profile.video.preset,
-                profile.codecs,
-                stop=stop,
-                limits=limits,
+                registry.first_encoder_id, wanted, profile.video.preset, profile.codecs, stop=stop, limits=limits
             )
         plan = plan_asset(info, profile, request.slots, encoder)
         total_s = time.monotonic() - begin

@@ -48,8 +48,8 @@ class NvencBackend:
 
         The driver and the generation are part of it because they write the parameter sets.
         """
-        _refuse_other_codecs(codecs)
         device = self._device()
+        _refuse_unproven(codecs, device)
         library = self._probe.versions.get("PyNvVideoCodec", "unknown")
         settings = settings_digest(preset, {codec: device.b_frames_of(codec) for codec in device.encodes})
         return f"nvenc-{library}-{self._probe.driver}-sm{device.architecture}-{preset}-{settings}".replace(" ", "")
@@ -71,7 +71,8 @@ class NvencBackend:
         if grid is None:
             raise ValueError("an asset without picture has no segments")
         self._warnings.clear()
-        _refuse_other_codecs(rendition.codec for rendition in request.plan.renditions)
+        _refuse_unproven((rendition.codec for rendition in request.plan.renditions), self._device())
+        self._check_identity(request)
         lane = self._open_lane(request.plan.renditions)
         tap = LumaTap(lane, request.tap) if request.tap is not None else None
         try:
@@ -92,7 +93,7 @@ class NvencBackend:
             tap.finish()
 
     def extradata(self, rendition: str) -> bytes:
-        """Parameter sets of the rendition encoded last, Annex B, tagged BT.709."""
+        """Parameter sets of the rendition encoded last, Annex B or AV1's sequence header, tagged BT.709."""
         return self._extradata[rendition]
 
     def warnings(self) -> tuple[str, ...]:
@@ -106,6 +107,16 @@ class NvencBackend:
                 return device
         raise NoDevice(nvenc_capability(self._probe).reason)
 
+    def _check_identity(self, request: SegmentRequest) -> None:
+        """A rendition has one encoder: a plan that was made for another driver or generation is not added to."""
+        own = self.encoder_id(request.plan.preset)
+        if (
+            request.plan.encoder.startswith("nvenc-")
+            and " -> " not in request.plan.encoder
+            and request.plan.encoder != own
+        ):
+            raise Unsupported(f"the asset's encoder is {request.plan.encoder}, this device's is {own}")
+
     def _open_lane(self, renditions: tuple[Rendition, ...]) -> NvencLane:
         if self._lane is None or self._lane.renditions != renditions:
             self._lane = None  # frees the device's memory before more is asked for
@@ -113,7 +124,7 @@ class NvencBackend:
         return self._lane
 
 
-def _refuse_other_codecs(codecs: Iterable[Codec]) -> None:
-    other = sorted(set(codecs) - {Codec.H264})
+def _refuse_unproven(codecs: Iterable[Codec], device: DeviceProof) -> None:
+    other = sorted(set(map(str, codecs)) - set(device.encodes))
     if other:
-        raise Unsupported(f"this lane encodes h264, not {', '.join(other)}")
+        raise Unsupported(f"NVENC of {device.name} was not proven to encode {', '.join(other)}")

@@ -167,7 +167,7 @@ def tuning_of_speed(speed: Speed) -> NvTuning:
 
 def codec_of(rendition: Rendition) -> NvCodec:
     """What a rendition is encoded as."""
-    return NvCodec(getattr(rendition, "codec", NvCodec.H264))
+    return NvCodec(rendition.codec.value)
 
 
 def plan_encoder(rendition: Rendition, grid: Grid, preset: str, *, b_frames: int = B_FRAMES) -> EncoderSpec:

@@ -13,7 +13,7 @@ from typing import Any
 from encoders.backends.base import EncodedPicture
 from encoders.backends.cuda import CudaDevice, DeviceMemory
 from encoders.backends.nverrors import BadConfiguration, DeviceFault, SessionsExhausted, typed_errors
-from encoders.backends.nvparams import EncoderSpec, encoder_kwargs
+from encoders.backends.nvparams import EncoderSpec, NvCodec, encoder_kwargs
 from encoders.backends.nvstream import strip_parameter_sets, tag_parameter_sets
 from encoders.backends.scale import Surface
 
@@ -139,6 +139,8 @@ class NvencSession:
         stripped, idr = strip_parameter_sets(self._spec.codec, data)
         if idr != (pts in self._idr_at) or dts > pts:
             raise DeviceFault(f"{self._rendition}: NVENC put frame {pts} (IDR: {idr}) where none such was planned")
+        if idr and self._spec.codec is NvCodec.AV1:
+            stripped = self.parameter_sets + stripped  # a key frame of AV1 keeps its sequence header (backends/base.py)
         return EncodedPicture(rendition=self._rendition, data=stripped, pts=pts, dts=dts, idr=idr)
 
 

@@ -129,7 +129,8 @@ def check_encoded(codec: NvCodec, parameter_sets: bytes, pictures: list[tuple[in
     """
     packets = []
     for at, (number, data) in enumerate(pictures):
-        packet = Packet(parameter_sets + data if at == 0 else data)
+        # AV1's key frames hold theirs already.
+        packet = Packet(parameter_sets + data if at == 0 and codec is not NvCodec.AV1 else data)
         packet.pts = number
         packets.append(packet)
     try:

@@ -50,6 +50,21 @@ def open_backend(name: BackendName | str) -> Backend:
         raise BackendUnavailable(f"{name}: {error}") from error
 
 
+def first_encoder_id(names: Iterable[BackendName | str], preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
+    """Identity of the first of these backends that can encode the codecs on this host.
+
+    Raises:
+        BackendUnavailable: none can; the last one's reason.
+    """
+    codecs, refused = tuple(codecs), BackendUnavailable("no backend was asked for")
+    for name in names:
+        try:
+            return encoder_id_of(name, preset, codecs)
+        except BackendUnavailable as error:
+            refused = error
+    raise refused
+
+
 def encoder_id_of(name: BackendName | str, preset: str, codecs: Iterable[Codec] = (Codec.H264,)) -> str:
     """Identity of a backend's encoders, their versions and their settings (`Backend.encoder_id`)."""
     return open_backend(name).encoder_id(preset, codecs)

@@ -18,9 +18,11 @@ from encoders.backends.base import Backend, SegmentRequest
 from encoders.backends.cpu import CpuBackend
 from encoders.backends.hybrid import HybridBackend
 from encoders.backends.nvenc import NvencBackend
-from encoders.backends.nverrors import BadConfiguration, DeviceFault, NoDevice, SessionsExhausted
+from encoders.backends.nverrors import BadConfiguration, DeviceFault, NoDevice, SessionsExhausted, Unsupported
 from encoders.backends.nvsession import BACK_OFF_S
 from encoders.backends.proof import DeviceProof, GpuProbe
+from encoders.bitstream import BITSTREAMS
+from encoders.ladder import Codec
 from encoders.media import ColourRange, MediaInfo
 from encoders.nal import parameter_sets
 from encoders.plan import plan_asset
@@ -340,3 +342,58 @@ def test_hybrid_s_segments_are_the_cpu_s_to_the_last_picture(gpu: Gpu, clip: tup
     assert min(psnr(a, b) for a, b in zip(*both, strict=True)) >= 40
     sizes = [sum(len(p.data) for p in lane.encode(request_of(clip, lane)) if p.pts >= 25) for lane in (cpu, hybrid)]
     assert abs(sizes[0] - sizes[1]) <= 0.05 * sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "colour"),
+    [({"interlaced": True}, {}), ({"mirrored": True}, {}), ({}, {"transfer": 16, "primaries": 9, "matrix": 9})],
+    ids=["interlaced", "mirrored", "HDR"],
+)
+def test_what_nvdec_may_not_have_reaches_nvenc_as_the_cpu_lane_shows_it(
+    gpu: Gpu, clip: tuple[Path, MediaInfo], changed: dict[str, Any], colour: dict[str, Any]
+) -> None:
+    video = clip[1].video
+    assert video is not None
+    changed = {**changed, "colour": replace(video.colour, **colour)}
+    seen: dict[str, list[Any]] = {"cpu": [], "nvenc": []}
+    for backend in (CpuBackend(), NvencBackend()):
+        taken = seen[backend.name]
+        request = request_of(clip, backend, 1, **changed)
+        list(backend.encode(replace(request, tap=lambda number, luma, taken=taken: taken.append(np.array(luma)))))
+
+    assert not gpu.called("CreateDecoder")
+    assert len(gpu.called("Encode")) == 15 * 2, "both renditions by the device"
+    assert len(seen["cpu"]) == len(seen["nvenc"]) == 15
+    assert min(psnr(a, b) for a, b in zip(seen["cpu"], seen["nvenc"], strict=True)) >= 60
+
+
+def test_a_device_of_another_generation_adds_nothing_to_a_rendition(gpu: Gpu, clip: tuple[Path, MediaInfo]) -> None:
+    """Its parameter sets may differ: the segment goes to a device whose encoder the plan names."""
+    begun, other = NvencBackend(), NvencBackend(replace(PROOF, driver="590.2"))
+    request = request_of(clip, begun)
+    with pytest.raises(Unsupported, match=r"590\.2"):
+        list(other.encode(request))
+    switched = replace(request.plan, encoder=f"{CpuBackend().encoder_id('ultrafast')} -> nvenc")
+    assert list(other.encode(replace(request, plan=switched))), "a plan that was switched names no version"
+
+
+def test_nvenc_makes_hevc_where_that_was_proven_and_refuses_it_where_not(clip: tuple[Path, MediaInfo]) -> None:
+    rungs = tuple(replace(rung, codec=Codec.HEVC) if rung.name == "180p" else rung for rung in PROFILE.rungs)
+    profile = replace(PROFILE, rungs=rungs)
+    able = replace(PROOF, devices=(replace(PROOF.devices[0], encodes=("h264", "hevc")),))
+    path, info = clip
+    assert info.video is not None
+    with proven_fake(Gpu(encodes=("h264", "hevc")), able) as gpu:
+        backend = NvencBackend()
+        plan = plan_asset(info, profile, 1, backend.encoder_id("ultrafast", profile.codecs))
+        request = SegmentRequest(source=path, video=info.video, plan=plan, segment=plan.segments[0], threads=1)
+        (name,) = [each.name for each in plan.renditions if each.codec is Codec.HEVC]
+        pictures = [each for each in backend.encode(request) if each.rendition == name]
+
+        assert {str(call["codec"]) for call in gpu.called("CreateEncoder")} == {"h264", "hevc"}
+        stream = backend.extradata(name) + b"".join(each.data for each in pictures)
+        assert [read_number(luma) for _, luma in decoded(stream, "hevc")] == list(range(30))
+        assert [each.pts for each in pictures if each.idr] == [0, 15]
+        BITSTREAMS[Codec.HEVC].configuration(backend.extradata(name))
+    with proven_fake(), pytest.raises(Unsupported, match="hevc"):
+        NvencBackend().encoder_id("ultrafast", profile.codecs)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 import pytest
+from pydantic import TypeAdapter
 
 from encoders.backends.base import BackendName
 from encoders.backends.cpu import CpuBackend
-from encoders.backends.registry import capabilities, capability_of, encoder_id_of, open_backend
+from encoders.backends.probe import PROOF_VARIABLE
+from encoders.backends.proof import GpuProbe
+from encoders.backends.registry import capabilities, capability_of, encoder_id_of, first_encoder_id, open_backend
 from encoders.errors import BackendUnavailable, Fault
 
 
@@ -49,3 +52,10 @@ def test_all_are_listed_the_fastest_first(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_name_that_is_no_backend_is_refused() -> None:
     with pytest.raises(ValueError, match="abacus"):
         open_backend("abacus")
+
+
+def test_a_node_without_the_backend_gives_the_next_one_s_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROOF_VARIABLE, TypeAdapter(GpuProbe).dump_json(GpuProbe(reason="no GPU here")).decode())
+    assert first_encoder_id(("nvenc", "cpu"), "veryfast") == encoder_id_of("cpu", "veryfast")
+    with pytest.raises(BackendUnavailable, match="no GPU here"):
+        first_encoder_id(("nvenc",), "veryfast")
