@@ -42,7 +42,7 @@ from scheduler.jobs import JobState, Tier
 SETTLE_S = 12.0
 """Time at full use before a kill; the level before it is taken over the last ten seconds."""
 LEVEL_S = 10.0
-FILL_TIMEOUT_S = 120.0
+FILL_TIMEOUT_S = 300.0
 USERS = 40
 JOB_MINUTES = 8.0
 
@@ -55,6 +55,7 @@ class Recovery:
         level: slots at work before it, median.
         lowest: fewest slots at work after it.
         seconds: until the level was reached again; infinite when it never was.
+        cpu_s: processor time that the successor needed for it: what is left of `seconds` on a busy machine is waiting.
     """
 
     successor: str
@@ -62,6 +63,7 @@ class Recovery:
     level: int
     lowest: int
     seconds: float
+    cpu_s: float
 
 
 class DispatcherProcess:
@@ -80,6 +82,11 @@ class DispatcherProcess:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent(),
             )
+
+    def cpu_s(self) -> float:
+        """Processor time so far. Source: proc(5), fields 14 and 15 of stat."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
@@ -147,19 +154,29 @@ class RecoveryRun:
             await asyncio.sleep(0.1)
         await asyncio.sleep(SETTLE_S)
 
-    async def kill(self, victim: DispatcherProcess, successor: str) -> Recovery:
-        """Kill a dispatcher, and see how its successor does: `successor` is started anew unless it stands by."""
+    async def kill(
+        self, victim: DispatcherProcess, standby: DispatcherProcess | None, name: str
+    ) -> tuple[Recovery, DispatcherProcess]:
+        """Kill a dispatcher, and see how its successor does: the standby, or the same one started anew."""
         in_flight = len(self.workers.running())
         at = time.monotonic()
         victim.kill()
+        successor = standby or self.start(name)
+        used_s = successor.cpu_s()
         level = level_before(self.workers.changes, at, LEVEL_S)
         seconds = math.inf
-        deadline = at + FILL_TIMEOUT_S
-        while seconds == math.inf and time.monotonic() < deadline:
+        while seconds == math.inf and time.monotonic() < at + FILL_TIMEOUT_S:
             await asyncio.sleep(0.05)
             seconds = back_at(self.workers.changes, at, level) - at
-        lowest = min((change.busy for change in self.workers.changes if change.at > at), default=0)
-        return Recovery(successor=successor, in_flight=in_flight, level=level, lowest=lowest, seconds=seconds)
+        recovery = Recovery(
+            successor="standby" if standby else "restart",
+            in_flight=in_flight,
+            level=level,
+            lowest=min((change.busy for change in self.workers.changes if change.at > at), default=0),
+            seconds=seconds,
+            cpu_s=successor.cpu_s() - used_s,
+        )
+        return recovery, successor
 
 
 async def measure(
@@ -177,23 +194,18 @@ async def measure(
         await submit_jobs(database, jobs_count)
         leader, name = run.start("a0"), "a0"
         stack.callback(leader.kill)
-        for number in range(1, kills + 1):
+        for number in range(kills):
             await run.fill()
-            if number % 2:
-                name = f"a{number}"
-                successor = run.start(name)
-                stack.callback(successor.kill)
+            standby = None
+            if number % 2 == 0:
+                name = f"a{number + 1}"
+                standby = run.start(name)
+                stack.callback(standby.kill)
                 await asyncio.sleep(SETTLE_S)
-                recoveries.append(await run.kill(leader, "standby"))
-            else:
-                killed = asyncio.create_task(run.kill(leader, "restart"))
-                await asyncio.sleep(0)
-                leader.process.wait()
-                successor = run.start(name)
-                stack.callback(successor.kill)
-                recoveries.append(await killed)
-            leader = successor
-            print_recovery(recoveries[-1])
+            recovery, leader = await run.kill(leader, standby, name)
+            stack.callback(leader.kill)
+            recoveries.append(recovery)
+            print_recovery(recovery)
         await finish(database, jobs_count)
     repeated = sum(1 for count in workers.begun.values() if count > 1)
     async with database.read() as session:
@@ -219,7 +231,8 @@ def print_recovery(it: Recovery) -> None:
     """One line."""
     print(
         f"{it.successor:>8}: killed with {it.in_flight} tasks in flight ({it.level} slots at work); "
-        f"back after {it.seconds:.1f} s, fewest at work {it.lowest}",
+        f"back after {it.seconds:.1f} s "
+        f"({it.cpu_s:.1f} s of processor time), fewest at work {it.lowest}",
         flush=True,
     )
 

@@ -41,7 +41,7 @@ class SimulatedJob:
 
     Attributes:
         true_s: engine-seconds that its tasks really take, all together.
-        hint_s: what the caller expects of them (from the length of the upload, say), if it says so.
+        size_bytes: of the upload; 0: not told.
         started_at, ended_at: when its first task started and when it was over; None while not.
     """
 
@@ -56,7 +56,7 @@ class SimulatedJob:
     started_at: float | None = None
     ended_at: float | None = None
     state: JobState = JobState.QUEUED
-    hint_s: float | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +205,7 @@ class Simulation:
                 user_id=job.user_id,
                 tier=job.tier,
                 tasks=(inspect,),
-                expected_s=job.hint_s,
+                size_bytes=job.size_bytes,
             )
         )
         self.observe(self, job, "submitted")
@@ -262,7 +262,11 @@ def _plan(job: SimulatedJob) -> tuple[TaskSpec, ...]:
 
 
 def _spec(job: SimulatedJob, name: str, kind: TaskKind, needs: tuple[str, ...], position: int) -> TaskSpec:
-    frames = {TaskKind.SEGMENT: SEGMENT_FRAMES, TaskKind.AUDIO: job.segments * 470}.get(kind, 0)
+    frames = {
+        TaskKind.SEGMENT: SEGMENT_FRAMES,
+        TaskKind.AUDIO: job.segments * 470,
+        TaskKind.PACKAGE: job.segments * SEGMENT_FRAMES,
+    }.get(kind, 0)
     pixels = LADDER_PIXELS[job.height] if kind is TaskKind.SEGMENT else 0
     cost = CostFeatures(kind=kind, codec="h264", pixels=pixels, frames=frames, preset="default")
     return TaskSpec(task_id=f"{job.job_id}/{name}", kind=kind, needs=needs, cost=cost, position=position)

@@ -58,6 +58,8 @@ def job_submitted(claimed: ClaimedJob, tasks: tuple[TaskSpec, ...]) -> events.Jo
         attempts=claimed.attempts,
         deaths=claimed.deaths,
         encoder=claimed.encoder,
+        # A trimmed source says little by its size about the work that is left of it.
+        size_bytes=0 if claimed.trim else claimed.size_bytes,
         submitted_at=_monotonic(claimed.created_at),
     )
 

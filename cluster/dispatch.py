@@ -95,7 +95,7 @@ async def lead(settings: ClusterSettings, database: Database, name: str, owner: 
                 told = True
         except DatabaseUnavailable as error:
             log.warning("database_unavailable", error=error.detail)
-        await asyncio.sleep(settings.leader_lease_s / 6)
+        await asyncio.sleep(settings.leader_lease_s / 12)
 
 
 async def keep_leading(settings: ClusterSettings, database: Database, name: str, owner: str, token: int) -> None:

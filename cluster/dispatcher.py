@@ -34,6 +34,7 @@ from encoders.errors import Failure, Fault
 from scheduler import events, instructions
 from scheduler.engine import Scheduler
 from scheduler.jobs import TaskKind
+from scheduler.reports import Explanation
 
 log = structlog.get_logger()
 
@@ -44,7 +45,8 @@ BATCH_LIMIT = 64
 """Events whose decisions are written in one transaction: none of them is acted on before, so that a thousand at once
 would leave slots idle for as long as it takes to decide and write them all."""
 EXPLAIN_LIMIT = 500
-"""Jobs explained each time."""
+EXPLAIN_S = 0.1
+"""Most jobs explained each time, and most of the loop's time that it may take."""
 TELL_EVERY_S = 1.0
 """How often metrics and the explanations that the gateway reads are renewed."""
 DATABASE_RETRY_S = 1.0
@@ -89,6 +91,7 @@ class Dispatcher:
         self._told_at = 0.0
         self._devices: dict[str, str] = {}
         self._claimed = asyncio.Event()
+        self._unexplained: list[str] = []
 
     # -- loops
 
@@ -413,9 +416,24 @@ class Dispatcher:
             return
         self._told_at = time.monotonic()
         self.metrics.observe(self.engine.stats())
-        explained = {job_id: self.engine.explain(job_id, _now()) for job_id in list(self.jobs)[:EXPLAIN_LIMIT]}
+        explained = self._explain_some()
         if explained:
-            await self._explain({job_id: as_json(each) for job_id, each in explained.items() if each is not None})
+            await self._explain({job_id: as_json(each) for job_id, each in explained.items()})
+
+    def _explain_some(self) -> dict[str, Explanation]:
+        """Explanations of as many jobs as a part of the loop's time allows; the others' turn comes next."""
+        until = time.monotonic() + EXPLAIN_S
+        explained: dict[str, Explanation] = {}
+        for _ in range(min(len(self.jobs), EXPLAIN_LIMIT)):
+            if not self._unexplained:
+                self._unexplained = list(self.jobs)[::-1]
+            job_id = self._unexplained.pop()
+            found = self.engine.explain(job_id, _now())
+            if found is not None:
+                explained[job_id] = found
+            if time.monotonic() > until:
+                break
+        return explained
 
     def _log_done(self, start: instructions.StartTask, done: Done) -> None:
         self.metrics.task_finished("done", start.backend)

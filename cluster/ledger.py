@@ -74,6 +74,7 @@ class ClaimedJob:
     token: int
     profile: str
     source_key: str
+    size_bytes: int
     trim: Trim | None
     gpu: str
     weight: float
@@ -113,7 +114,7 @@ async def claim(
 async def _claimed(session: AsyncSession, rows: Sequence[Job], owner: str) -> list[ClaimedJob]:
     """What is known of claimed jobs, read for all of them at once; each has its first step from now on."""
     job_ids = [row.id for row in rows]
-    keys = await videos.source_keys(session, [row.video_id for row in rows])
+    sources = await videos.sources(session, [row.video_id for row in rows])
     known = await jobs.tasks_of_jobs(session, job_ids)
     fresh = [inspect_task(job_id) for job_id in job_ids if not any(task.kind == INSPECT for task in known[job_id])]
     await jobs.insert_tasks(
@@ -125,10 +126,10 @@ async def _claimed(session: AsyncSession, rows: Sequence[Job], owner: str) -> li
             for task in fresh
         },
     )
-    return [_claim_of(row, owner, keys[row.video_id], known[row.id]) for row in rows]
+    return [_claim_of(row, owner, *sources[row.video_id], known[row.id]) for row in rows]
 
 
-def _claim_of(row: Job, owner: str, source_key: str, tasks: Sequence[jobs.TaskStand]) -> ClaimedJob:
+def _claim_of(row: Job, owner: str, source_key: str, size_bytes: int, tasks: Sequence[jobs.TaskStand]) -> ClaimedJob:
     return ClaimedJob(
         job_id=row.id,
         video_id=row.video_id,
@@ -138,6 +139,7 @@ def _claim_of(row: Job, owner: str, source_key: str, tasks: Sequence[jobs.TaskSt
         token=row.attempt,
         profile=row.profile,
         source_key=source_key,
+        size_bytes=size_bytes,
         trim=TRIM.validate_python(row.options["trim"]) if row.options.get("trim") else None,
         gpu=row.gpu,
         weight=row.weight,

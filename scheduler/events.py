@@ -28,6 +28,7 @@ class JobSubmitted:
         deaths: workers that each task has killed so far; absent = 0.
         encoder: the encoder its segments are pinned to (SaveJob.encoder), None when not chosen yet.
         expected_s: engine-seconds of the tasks still to come, when the caller can tell; else learned from other jobs.
+        size_bytes: of the upload, from which that is learned; 0: not known.
         submitted_at: when the owner submitted it, on the same clock, if earlier than `at`; for waiting times only.
     """
 
@@ -46,6 +47,7 @@ class JobSubmitted:
     deaths: Mapping[str, int] = field(default_factory=dict)
     encoder: str | None = None
     expected_s: float | None = None
+    size_bytes: int = 0
     submitted_at: float | None = None
 
     def __post_init__(self) -> None:

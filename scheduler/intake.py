@@ -16,6 +16,8 @@ from scheduler.transitions import TASK_ENDS, JobEvent, TaskEvent
 LEARNING = 0.1
 """Weight of the newest plan in what an unplanned job is expected to cost: a geometric mean, since lengths of videos
 spread over orders of magnitude and most are short."""
+SIZE_LEARNING = 0.02
+"""The same for the work that a byte of an upload makes, which spreads far less."""
 DEADLINE_MARGIN = 2.0
 """A deadline presses once the time left is less than so many times what the job would take alone on one slot."""
 
@@ -42,8 +44,9 @@ def submit(ledger: Ledger, event: JobSubmitted) -> None:
     ledger.count_job(job, 1)
     if event.encoder is not None:
         pin(ledger, job, event.encoder)
+    job.size_bytes = event.size_bytes
     if job.open:
-        job.expected_s = ledger.typical_plan_s if event.expected_s is None else max(0.0, event.expected_s)
+        job.expected_s = _expected_s(ledger, event)
         ledger.queue.resize(leaf, job.expected_s)
     if not _add(ledger, job, event.tasks, event.attempts, event.deaths):
         return
@@ -69,7 +72,7 @@ def add_tasks(ledger: Ledger, event: TasksAdded) -> None:
     if event.last:
         job.open = False
         if added_s > 0.0:
-            ledger.typical_plan_s *= (added_s / ledger.typical_plan_s) ** LEARNING
+            _learn_plan(ledger, job, added_s)
         ledger.note_arrival(job, added_s)
     if job.deadline_at is not None:
         watch_deadline(ledger, job)
@@ -141,6 +144,24 @@ def finish(ledger: Ledger, job: Job, event: JobEvent, failure: Failure | None) -
         del ledger.pinned[job.encoder][job.job_id]
     del ledger.jobs[job.job_id]
     ledger.out.append(FinishJob(job_id=job.job_id, state=job.state, failure=failure))
+
+
+def _expected_s(ledger: Ledger, event: JobSubmitted) -> float:
+    """Engine-seconds to come of a job that was not inspected: as told, by the upload's size, or as usual."""
+    if event.expected_s is not None:
+        return max(0.0, event.expected_s)
+    if event.size_bytes > 0 and ledger.plan_s_per_byte > 0.0:
+        return event.size_bytes * ledger.plan_s_per_byte
+    return ledger.typical_plan_s
+
+
+def _learn_plan(ledger: Ledger, job: Job, plan_s: float) -> None:
+    ledger.typical_plan_s *= (plan_s / ledger.typical_plan_s) ** LEARNING
+    if job.size_bytes > 0:
+        ratio = plan_s / job.size_bytes
+        known = ledger.plan_s_per_byte or ratio
+        ledger.sizes_seen += 1
+        ledger.plan_s_per_byte = known * (ratio / known) ** max(SIZE_LEARNING, 1.0 / ledger.sizes_seen)
 
 
 def watch_deadline(ledger: Ledger, job: Job) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from math import exp
+from math import copysign, exp
 from typing import Any
 
 from encoders.errors import Failure
@@ -28,6 +28,9 @@ NONE: frozenset[str] = frozenset()
 """The empty set, shared: each `frozenset()` would be an object of its own, in every job and task."""
 ARRIVAL_MEMORY_S = 900.0
 """Time constant of the rate of arrivals: long against bursts, short against the hours of a day."""
+MEDIAN_STEP = 0.02
+"""By how much, as a logarithm, one job's first segment moves the median of what segments are thought to take: up if it
+took longer, down if not. A median, since heights of sources come in few kinds: their mean is the time of none."""
 PACE_LEARNING = 0.05
 """Weight of the newest result in what the farm's pace is thought to be."""
 
@@ -44,8 +47,8 @@ class Job:
 
     __slots__ = (
         "deadline_at", "difficulty", "done_count", "done_ids", "dropped", "early_playback", "encoder", "expected_s",
-        "gpu", "job_id", "leaf", "measured", "nodes", "open", "started_at", "state", "submitted_at", "tasks", "tier",
-        "user_id", "weight",
+        "gpu", "job_id", "leaf", "measured", "nodes", "open", "size_bytes", "started_at", "state", "submitted_at",
+        "tasks", "tier", "user_id", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class Job:
         self.dropped: frozenset[str] = NONE
         self.nodes: frozenset[str] = NONE
         self.expected_s = 0.0
+        self.size_bytes = 0
         self.difficulty = 1.0
         self.measured = 0
         self.started_at: float | None = None
@@ -214,6 +218,8 @@ class Ledger:
         self.asked_at: float | None = None
         self.asked_for = 0
         self.typical_plan_s = 60.0
+        self.plan_s_per_byte = 0.0
+        self.sizes_seen = 0
         self.typical_wall_s = 10.0
         self.packaging_s = 1.0
         self.pace = 1.0
@@ -294,7 +300,8 @@ class Ledger:
                 job = attempt.task.job
                 job.measured += 1
                 job.difficulty += (wall_s / attempt.estimate.wall_s - job.difficulty) / (1 + job.measured)
-                self.typical_wall_s *= (wall_s / self.typical_wall_s) ** PACE_LEARNING
+                if job.measured == 1:
+                    self.typical_wall_s *= exp(copysign(MEDIAN_STEP, wall_s - self.typical_wall_s))
             elif attempt.task.spec.kind is TaskKind.PACKAGE:
                 self.packaging_s += PACE_LEARNING * (wall_s - self.packaging_s)
 

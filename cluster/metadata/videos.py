@@ -82,10 +82,10 @@ async def list_videos(
     return page, _cursor(page[-1]) if len(found) > limit else None
 
 
-async def source_keys(session: AsyncSession, video_ids: Sequence[str]) -> dict[str, str]:
-    """Where the sources of so many videos are (at most some hundred), by video."""
-    rows = await session.execute(select(Video.id, Video.source_key).where(Video.id.in_(video_ids)))
-    return {row.id: row.source_key for row in rows}
+async def sources(session: AsyncSession, video_ids: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """(key, bytes) of the sources of so many videos (at most some hundred), by video."""
+    rows = await session.execute(select(Video.id, Video.source_key, Video.size_bytes).where(Video.id.in_(video_ids)))
+    return {row.id: (row.source_key, row.size_bytes) for row in rows}
 
 
 async def lock_video(session: AsyncSession, video_id: str) -> Video:

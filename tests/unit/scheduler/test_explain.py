@@ -231,3 +231,21 @@ def test_own_jobs_are_counted_up_to_a_job() -> None:
     leaves = [fair.add(f"j{size}", Tier.FREE, "u", total_s=float(size)) for size in (5, 1, 3)]
     own = OwnJobs([(leaf.key, leaf.total_s) for leaf in leaves])
     assert [own.ahead(leaf) for leaf in leaves] == [(2, 4.0), (0, 0.0), (1, 1.0)]
+
+
+def test_what_an_upload_will_cost_is_learned_from_its_size() -> None:
+    farm = Farm()
+
+    def left_s(job_id: str, size_bytes: int) -> float:
+        farm.submit(job_id, (task(f"{job_id}/inspect", TaskKind.INSPECT),), still_open=True, size_bytes=size_bytes)
+        return farm.scheduler._ledger.jobs[job_id].expected_s
+
+    unknown_s = left_s("a", 1_000_000)
+    assert unknown_s == left_s("b", 0), "nothing is learned yet"
+    farm.handle(events.TasksAdded(at=farm.now, job_id="a", tasks=plan("a", 4)))
+    first_s = left_s("c", 1_000_000)
+    assert left_s("d", 3_000_000) == pytest.approx(3 * first_s)
+    assert first_s != unknown_s
+    farm.handle(events.TasksAdded(at=farm.now, job_id="b", tasks=plan("b", 4)))
+    farm.handle(events.TasksAdded(at=farm.now, job_id="c", tasks=plan("c", 8)))
+    assert left_s("e", 1_000_000) > first_s
