@@ -16,6 +16,7 @@ from cluster.breakdown import (
     planned_tasks,
     switch_encoder,
 )
+from encoders.ladder import Codec
 from scheduler.instructions import FellBack
 from scheduler.jobs import TaskKind
 
@@ -103,3 +104,12 @@ def test_a_fall_back_is_noted_once_and_changes_no_key() -> None:
     assert note_fall_back(noted, fell) == noted
     assert noted.asset_key == plan.asset_key
     assert switch_encoder(noted, "x264").notes == noted.notes
+
+
+def test_other_codecs_than_h264_are_encoded_on_the_cores_and_cost_what_they_cost() -> None:
+    plan = plan_of(1, 0)
+    coded = replace(plan, renditions=tuple(replace(each, codec=Codec.AV1) for each in plan.renditions))
+    segment = planned_tasks("j", coded, INFO, ("nvenc", "hybrid", "cpu"))[0]
+    assert segment.backends == ("hybrid", "cpu")
+    assert segment.cost.preset == f"{plan.preset}+av1"
+    assert planned_tasks("j", plan, INFO, ("nvenc", "hybrid", "cpu"))[0].backends == ("nvenc", "hybrid", "cpu")

@@ -101,3 +101,30 @@ def test_sound_and_text_have_language_label_and_role() -> None:
     channels = sets["audio1"].find(".//d:AudioChannelConfiguration", NAMESPACE)
     assert channels is not None
     assert channels.get("value") == "2"
+
+
+def test_each_codec_is_an_adaptation_set_that_names_the_others() -> None:
+    codecs = {"360p-av1": "av01.0.01M.08", "360p": "avc1.64001e", "720p": "avc1.64001f", "360p-hevc": "hvc1.1.6.L63.90"}
+    pictures = [track(name, codec, 25, [100], width=640, height=360) for name, codec in codecs.items()]
+    sounds = [Sound(track=track("audio", "mp4a.40.2", 48_000, [192_000]), label="", language=None, default=True)]
+    root = ET.fromstring(manifest(pictures, sounds, [], Fraction(25), Fraction(4), 4))
+    found = {}
+    for group in root.iterfind(".//d:AdaptationSet[@contentType='video']", NAMESPACE):
+        others = group.find("d:SupplementalProperty", NAMESPACE)
+        assert others is not None
+        assert others.get("schemeIdUri") == "urn:mpeg:dash:adaptation-set-switching:2016"
+        names = [each.get("id") for each in group.iterfind("d:Representation", NAMESPACE)]
+        found[group.get("id")] = (names, others.get("value"), group.get("selectionPriority"))
+    assert found == {
+        "0": (["360p", "720p"], "2,3", "1"),
+        "2": (["360p-hevc"], "0,3", "2"),
+        "3": (["360p-av1"], "0,2", "3"),
+    }
+    ids = [group.get("id") for group in root.iterfind(".//d:AdaptationSet", NAMESPACE)]
+    assert sorted(ids) == ["0", "1", "2", "3"]
+
+
+def test_one_codec_names_no_others() -> None:
+    text = ET.tostring(parsed(), encoding="unicode")
+    assert "SupplementalProperty" not in text
+    assert "selectionPriority" not in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
@@ -150,3 +152,26 @@ def test_the_target_duration_is_the_longest_rounded(length_ms: int, target: int)
 def test_quoted_strings_hold_no_quotes_and_no_line_breaks() -> None:
     assert quoted('a"b\nc\r\x00d é') == "abcd é"
     assert quoted(None) == ""
+
+
+def test_codecs_are_told_apart_and_ranked_by_what_they_look_like() -> None:
+    def coded(name: str, codec: str, width: int, size: int) -> Track:
+        return replace(track(name, [size] * 2, width=width), codec=codec)
+
+    pictures = [
+        coded("360p", "avc1.64001e", 640, 300_000),
+        coded("360p-av1", "av01.0.01M.08", 640, 200_000),
+        coded("720p", "avc1.64001f", 1280, 900_000),
+        coded("720p-hevc", "hvc1.1.6.L93.90", 1280, 700_000),
+    ]
+    lines = multivariant_playlist(pictures, [sound()], [], Fraction(25), 4).splitlines()
+    variants = {uri: line for line, uri in pairwise(lines) if line.startswith("#EXT-X-STREAM-INF")}
+    assert list(variants) == [f"{name}/index.m3u8" for name in ("720p", "360p", "720p-hevc", "360p-av1")]
+    scores = {uri.partition("/")[0]: line.partition(",SCORE=")[2] for uri, line in variants.items()}
+    assert scores == {"360p": "1", "360p-av1": "2", "720p": "3", "720p-hevc": "4"}
+    assert 'CODECS="av01.0.01M.08,mp4a.40.2"' in variants["360p-av1/index.m3u8"]
+    assert sum(line.startswith("#EXT-X-I-FRAME-STREAM-INF") for line in lines) == 4
+
+
+def test_one_codec_needs_no_score() -> None:
+    assert "SCORE" not in multivariant_playlist([track("a", [1]), track("b", [2])], [sound()], [], Fraction(25), 4)

@@ -10,7 +10,7 @@ from described_sources import video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.ladder import LONGEST_SIDE, Profile, Rendition, Rung, VideoSettings, plan_ladder
+from encoders.ladder import LONGEST_SIDE, Codec, Profile, Rendition, Rung, VideoSettings, plan_ladder
 from encoders.profiles.load import load_profile
 
 DEFAULT = load_profile("default")
@@ -94,6 +94,8 @@ def test_the_profiles_mp4s_are_made_or_else_the_largest() -> None:
         ({"short_side": 0}, "even"),
         ({"bufsize_bits": 2_000_001}, "bufsize_bits"),
         ({"bufsize_bits": 0}, "bufsize_bits"),
+        ({"crf": 52}, "crf"),
+        ({"crf": 0}, "crf"),
     ],
 )
 def test_rungs_refuse_nonsense(changes: dict[str, int], words: str) -> None:
@@ -111,3 +113,45 @@ def test_profiles_and_settings_refuse_nonsense() -> None:
         VideoSettings(gop_s=5.0, media_segment_s=4.0)
     with pytest.raises(ValueError, match="max_fps"):
         VideoSettings(max_fps=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ((320, 240), ["240p"]),
+        ((100, 76), ["76p"]),
+        ((640, 360), ["240p", "360p", "360p-hevc", "360p-av1"]),
+        ((960, 540), ["240p", "360p", "360p-hevc", "360p-av1", "480p", "540p", "540p-hevc", "540p-av1"]),
+        ((1778, 1000), ["480p", "720p", "720p-hevc", "720p-av1", "1000p-hevc", "1000p-av1"]),
+        ((1920, 1080), ["480p", "720p", "720p-hevc", "720p-av1", "1080p-hevc", "1080p-av1"]),
+    ],
+)
+def test_each_codec_has_a_ladder_of_its_own(source: tuple[int, int], names: list[str]) -> None:
+    got = plan_ladder(video(width=source[0], height=source[1]), load_profile("efficient"))
+    assert [rendition.name for rendition in got][-len(names) :] == names
+    for rendition in got:
+        suffix = rendition.name.partition("-")[2]
+        assert rendition.codec == (suffix or "h264")
+    assert {rendition.codec for rendition in got if rendition.mp4} == {Codec.H264}
+
+
+def test_a_codec_without_a_rung_that_fits_still_makes_the_best_picture() -> None:
+    small, large = DEFAULT.rungs[0], replace(DEFAULT.rungs[-1], codec=Codec.AV1)
+    got = plan_ladder(video(width=1600, height=900), Profile(name="x", description="", rungs=(small, large)))
+    assert [(each.name, each.codec, each.mp4) for each in got] == [("144p", "h264", True), ("900p-av1", "av1", False)]
+
+
+def test_a_profile_without_h264_gives_its_mp4_in_what_it_has() -> None:
+    rung = replace(DEFAULT.rungs[0], codec=Codec.HEVC)
+    got = plan_ladder(video(width=192, height=108), Profile(name="x", description="", rungs=(rung,)))
+    assert [(each.name, each.codec, each.mp4) for each in got] == [("108p-hevc", "hevc", True)]
+
+
+def test_sizes_may_recur_in_another_codec_under_another_name() -> None:
+    first, second = DEFAULT.rungs[0], replace(DEFAULT.rungs[0], codec=Codec.AV1)
+    with pytest.raises(ValueError, match="same name"):
+        Profile(name="x", description="", rungs=(first, second))
+    profile = Profile(name="x", description="", rungs=(first, replace(second, name="144p-av1")))
+    assert profile.codecs == (Codec.H264, Codec.AV1)
+    with pytest.raises(ValueError, match="once for each codec"):
+        Profile(name="x", description="", rungs=(first, replace(first, name="again")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,8 +10,9 @@ import pytest
 from described_sources import audio, source, video
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from encoders.ladder import Profile
+from encoders.ladder import Codec, Profile
 from encoders.media import SubtitleTrack
 from encoders.plan import FAST_RATE, Grid, Plan, Segment, choose_rate, plan_asset, plan_grid
 from encoders.profiles.load import load_profile
@@ -217,3 +219,13 @@ def test_values_refuse_what_is_empty_or_off_the_grid() -> None:
         Grid(fps=Fraction(30), frames=9, origin_s=Fraction(0), gop_frames=60, media_segment_frames=100)
     with pytest.raises(ValueError, match="segment 3"):
         Segment(index=3, start=5, end=5, first_media=0)
+
+
+def test_a_plan_from_before_there_were_codecs_loads_and_keeps_its_key() -> None:
+    plan = plan_of(Fraction(25), 500)
+    stored = TypeAdapter(Plan).dump_python(plan, mode="json")
+    for rendition in stored["renditions"]:
+        assert rendition.pop("codec") == "h264"
+    assert TypeAdapter(Plan).validate_json(json.dumps(stored)) == plan
+    other = replace(DEFAULT, rungs=tuple(replace(rung, codec=Codec.HEVC) for rung in DEFAULT.rungs))
+    assert plan_of(Fraction(25), 500, profile=other).asset_key != plan.asset_key

@@ -40,9 +40,19 @@ def test_nextplay_is_what_the_app_was_promised() -> None:
     assert (profile.video.gop_s, profile.video.media_segment_s) == (2, 6)
 
 
+def test_efficient_offers_every_codec_a_ladder_and_everyone_h264() -> None:
+    profile = load_profile("efficient")
+    sides = {codec: [rung.short_side for rung in profile.rungs if rung.codec == codec] for codec in profile.codecs}
+    assert sides == {"h264": [240, 360, 480, 720], "hevc": [360, 720, 1080], "av1": [360, 720, 1080]}
+    assert {rung.codec for rung in profile.rungs if rung.mp4} == {"h264"}
+    for rung in profile.rungs:
+        caps = [each.maxrate_bps for each in profile.rungs if each.short_side == rung.short_side]
+        assert caps == sorted(caps, reverse=True), "a better codec gets less"
+
+
 def test_names_hold_the_farms_and_the_operators(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(GOOD)
-    assert profile_names(tmp_path) == ("default", "mine", "nextplay")
+    assert profile_names(tmp_path) == ("default", "efficient", "mine", "nextplay")
     assert load_profile("mine", tmp_path).rungs[0].maxrate_bps == 400_000
 
 
@@ -77,5 +87,5 @@ def test_a_mistake_is_named(tmp_path: Path, change: tuple[str, str], words: list
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ProfileInvalid, match="default, nextplay"):
+    with pytest.raises(ProfileInvalid, match="default, efficient, nextplay"):
         load_profile("nope")
