@@ -46,6 +46,12 @@ def corrupted(folder: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
+def landed(folder: Path) -> int:
+    """How many records of finished work have landed so far, repetitions included."""
+    log = folder / "landed.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def set_mode(folder: Path, mode: str, lasts_s: float) -> None:
     """Let the store behave in a mode for a time, in all processes at once."""
     fresh = folder / "store.new"

@@ -18,7 +18,7 @@ from benchmarks.bystanders import NODE_ADDRESS, STANDBY, SecondNode, Standby, se
 from benchmarks.faulty_clock import set_clocks
 from benchmarks.faulty_encoder import exhaust
 from benchmarks.faulty_messages import confuse
-from benchmarks.faulty_store import corrupt_next, set_mode
+from benchmarks.faulty_store import corrupt_next, landed, set_mode
 from cluster.errors import DatabaseUnavailable, RowMissing
 from cluster.metadata.database import Database
 from cluster.metadata.nodes import ask_to_drain
@@ -26,6 +26,8 @@ from cluster.processes import ProcessInfo, descendants
 from gateway.farm import Farm
 
 HOUR_S = 3_600.0
+WORK_WITHIN_S = 60.0
+"""After so long without a finished record the next fault comes all the same."""
 RESTART_WITHIN_S = 120.0
 """How long a rolling restart waits for one process before it goes on with the next."""
 Fault = Callable[[], bool]
@@ -62,6 +64,7 @@ class Storm:
         self.quick = quick
         self.done: Counter[str] = Counter()
         self.stopping = threading.Event()
+        self._landed = 0
         self._undoing: list[threading.Thread] = []
         self._faults: dict[Fault, int] = {
             self.kill_worker: 4,
@@ -95,6 +98,9 @@ class Storm:
     def run(self) -> None:
         """Storm until `stopping` is set; then nothing is stopped, killed or broken any more."""
         while not self.stopping.wait(self.random.uniform(*self.pause_s)):
+            self._await_work()
+            if self.stopping.is_set():
+                break
             (fault,) = self.random.choices(list(self._faults), list(self._faults.values()))
             self._mend()
             if fault():
@@ -103,6 +109,14 @@ class Storm:
         for undoing in self._undoing:
             undoing.join()
         self._mend()
+
+    def _await_work(self) -> None:
+        """Let something be finished between two faults, also on a machine where a worker takes a minute to start."""
+        end = time.monotonic() + WORK_WITHIN_S
+        while landed(self.folder) <= self._landed and time.monotonic() < end:
+            if self.stopping.wait(0.5):
+                return
+        self._landed = landed(self.folder)
 
     def _mend(self) -> None:
         self.node.mend()

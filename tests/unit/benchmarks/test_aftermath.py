@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import aftermath, faulty_store
-from benchmarks.faulty_store import corrupt_next, corrupted, set_mode, spoil
+from benchmarks.faulty_store import corrupt_next, corrupted, landed, set_mode, spoil
 from cluster.errors import StoreFull, StoreUnavailable
 from cluster.storage.local import LocalStore
 
@@ -87,3 +87,30 @@ def test_one_media_segment_is_changed_and_no_more(tmp_path: Path, monkeypatch: p
     assert [data == b"abcdefgh" for data in kept] == [True, False, True]
     assert corrupted(tmp_path) == 1
     assert piece.read_bytes() == b"abcdefgh"
+
+
+def test_records_that_land_are_noted_and_an_attempt_that_began_later_is_a_repetition(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the worker that finished it was killed before it could tell."""
+
+    class Spoiled(LocalStore):
+        pass
+
+    spoil(Spoiled)
+    monkeypatch.setenv("REELMILL_FAULTS", str(tmp_path))
+    store = Spoiled(tmp_path / "objects", "", b"s" * 32)
+    store.put_bytes("assets/v/k/init.mp4", b"1", "video/mp4")
+    assert landed(tmp_path) == 0
+    before = datetime.now(UTC).timestamp()
+    store.put_bytes(RECORD, b"{}", "application/json")
+    assert landed(tmp_path) == 1
+    write_logs(tmp_path, [(2, before + 9.0)], {1: before - 5.0, 2: before + 5.0})
+    assert len(aftermath.repeated_encodes(tmp_path, tmp_path)) == 1
+    assert aftermath.repeated_encodes(tmp_path) == []
+
+
+def test_an_attempt_that_nobody_has_started_is_told(tmp_path: Path) -> None:
+    write_logs(tmp_path, [(3, 100.0)], {1: 90.0})
+    (told,) = aftermath.repeated_encodes(tmp_path)
+    assert "unseen" in told
