@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from cluster.metadata.lifecycle import UploadStatus, VideoStatus
 from cluster.storage.base import MAX_PARTS
 from encoders.recognition.known import KnownContent
-from scheduler.jobs import JobState, Tier
+from scheduler.jobs import GpuPolicy, JobState, Tier
 
 HEX_ID = "3f2b8c1d9e4a4f6f8a7b6c5d4e3f2a1b"
 """The id in examples."""
@@ -190,6 +190,7 @@ class CompleteRequest(Request):
     )
 
     parts: Annotated[list[CompletedPart], Field(min_length=1, max_length=MAX_PARTS)]
+    gpu: GpuPolicy = Field(GpuPolicy.PREFER, description="Whether its segments must, may or may not run on a GPU.")
 
 
 class CompleteResponse(Response):
@@ -343,6 +344,7 @@ class RetryRequest(Request):
 
     profile: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = None
     trim: Trim | None = None
+    gpu: GpuPolicy = Field(GpuPolicy.PREFER, description="Whether its segments must, may or may not run on a GPU.")
 
 
 class RetryResponse(Response):

@@ -25,6 +25,7 @@ from gateway.errors import ContentTypeNotAllowed, FileTooLarge, UploadExpired, U
 from gateway.parts import PartLayout, check_parts, plan_parts
 from gateway.ports import Ports
 from gateway.schemas import InitiateRequest
+from scheduler.jobs import GpuPolicy
 
 
 def check_against_profile(wanted: InitiateRequest, profile: Profile, farm_max_bytes: int) -> None:
@@ -128,7 +129,7 @@ async def describe_upload(ports: Ports, who: Principal, upload_id: str) -> tuple
 
 
 async def complete_upload(
-    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]]
+    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], gpu: GpuPolicy = GpuPolicy.PREFER
 ) -> tuple[str, VideoStatus, str]:
     """Join the parts, close the session and queue the job; the video's id and status, and the job's id.
 
@@ -141,7 +142,7 @@ async def complete_upload(
     """
     # Joining a large file can outlast a client's patience: who asks again waits for the first call to end.
     async with ports.joining.setdefault(upload_id, asyncio.Lock()):
-        closed, video, job = await _complete(ports, who, upload_id, named)
+        closed, video, job = await _complete(ports, who, upload_id, named, gpu)
     if closed:
         ports.metrics.uploads.labels(outcome="completed").inc()
     await ports.bell.ring()
@@ -149,7 +150,7 @@ async def complete_upload(
 
 
 async def _complete(
-    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]]
+    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], gpu: GpuPolicy
 ) -> tuple[bool, Video, Job]:
     """Whether this call closed the session; its video and its job."""
     async with ports.database.read() as session:
@@ -165,7 +166,7 @@ async def _complete(
         done, closed_now = await uploads.complete_upload(session, who.subject, upload_id, parts, now)
         video = await videos.lock_video(session, done.video_id)
         if closed_now:
-            new = jobs.NewJob(video_id=video.id, user_id=who.subject, tier=who.tier, profile=video.profile)
+            new = jobs.NewJob(video_id=video.id, user_id=who.subject, tier=who.tier, profile=video.profile, gpu=gpu)
             return True, video, await jobs.enqueue_job(session, new, now)
         newest = await jobs.latest_job(session, who.subject, video.id)
         assert newest is not None, "a completed upload has a job: both were written in one transaction"
