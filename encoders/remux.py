@@ -153,7 +153,9 @@ def copy_packets(
     indices = [picture] if picture is not None else []
     if kind is Copy.CLOCK or sound:
         indices += [track.stream for track in info.audio]
-    times = iter(ordered_times(source, picture)) if kind is Copy.ORDER and picture is not None else None
+    times = None
+    if kind is Copy.ORDER and picture is not None:
+        times = iter(ordered_times(source, picture, patient=not info.audio))
     clock = learn_clock(source, indices, picture) if kind is Copy.CLOCK else SteadyClock()
     options = {"avoid_negative_ts": "disabled"}
     with open_source(source) as container, av.open(str(out), "w", format="nut", options=options) as made:
@@ -304,13 +306,18 @@ def learn_clock(source: Path, indices: list[int], leader: int | None) -> SteadyC
     return clock.again()
 
 
-def ordered_times(source: Path, picture: int) -> list[tuple[int, int]]:
+def ordered_times(source: Path, picture: int, *, patient: bool = False) -> list[tuple[int, int]]:
     """(presentation, decoding time) of each packet of a track, such that frames are shown in the order of decoding.
 
     A packet that gives no frame of its own has the time of the one before.
+
+    Args:
+        patient: let the first frame stay until no frame comes before the time that its own packet tells, as players
+            that go by those do; right where no sound has to fit.
     """
     numbers: list[int] = []
     raw: list[int | None] = []
+    told: list[int | None] = []
     with open_source(source) as container:
         numbered = container.format.name == "avi"
         stream = container.streams[picture]
@@ -322,8 +329,12 @@ def ordered_times(source: Path, picture: int) -> list[tuple[int, int]]:
             numbers.append(number)
             # AVI holds no times: its n-th picture is the n-th that is shown, and FFmpeg guesses a delay on top.
             raw.append(counted.dts[number] if numbered else frame.pts)
+            told.append(frame.pts)
     shown: dict[int, int] = {}
-    for number, time in zip(numbers, in_order(raw), strict=True):
+    ordered = in_order(raw)
+    if patient:
+        ordered = after_their_time(ordered, told)
+    for number, time in zip(numbers, ordered, strict=True):
         shown.setdefault(number, time)
     presented: list[int] = []
     for number in range(len(counted.dts)):
@@ -380,6 +391,21 @@ def in_order(times: list[int | None]) -> list[int]:
         following = filled[at + same] if at + same < len(filled) else filled[at] + same * step
         spread += [filled[at] + (following - filled[at]) * place // same for place in range(same)]
     return strictly_rising(spread)
+
+
+def after_their_time(ordered: list[int], told: list[int | None]) -> list[int]:
+    """Times moved later, but the first, until none of the frames that move on in what packets tell comes early.
+
+    Both count from their first frame; at most two steps are added.
+    """
+    first = next((time for time in told if time is not None), 0)
+    early, latest = 0, first
+    for time, own in zip(ordered, told, strict=True):
+        if own is not None and own > latest:
+            latest = own
+            early = max(early, (own - first) - (time - ordered[0]))
+    step = int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0
+    return ordered[:1] + [time + min(early, 2 * step) for time in ordered[1:]]
 
 
 def strictly_rising(times: list[int]) -> list[int]:

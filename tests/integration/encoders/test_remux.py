@@ -59,9 +59,11 @@ def test_frames_whose_times_are_those_of_their_packets_come_in_order(tmp_path: P
     info = mended(broken, tmp_path)
     assert info.copy is Copy.ORDER
     assert info.video is not None
-    assert (info.video.frames, info.video.frame_rate) == (48, 24)
-    times = shown(tmp_path / NAME, info)
-    assert len(times) == 48
+    assert info.video.frame_rate == 24
+    first, *times = shown(tmp_path / NAME, info)
+    assert len(times) == 47
+    # No sound has to fit, so the first frame waits for those that come after their time.
+    assert times[0] - first < Fraction(4, 24)
     assert max(abs(after - before - Fraction(1, 24)) for before, after in pairwise(times)) < 0.002
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from encoders.remux import SteadyClock, in_order, strictly_rising
+from encoders.remux import SteadyClock, after_their_time, in_order, strictly_rising
 
 MS = Fraction(1, 1000)
 
@@ -41,6 +41,11 @@ class TestOrder:
     def test_without_any_time_they_count(self) -> None:
         assert in_order([None, None, None]) == [0, 1, 2]
         assert in_order([]) == []
+
+    def test_without_sound_the_first_frame_waits_for_the_others(self) -> None:
+        assert after_their_time([0, 10, 20, 30, 40], [100, 110, 130, 120, 140]) == [0, 20, 30, 40, 50]
+        assert after_their_time([0, 10, 20], [None, 10, 20]) == [0, 10, 20]
+        assert after_their_time([], []) == []
 
     def test_strictly_rising(self) -> None:
         assert strictly_rising([3, 3, 3, 9]) == [3, 4, 5, 9]
