@@ -142,13 +142,13 @@ def _scores(pictures: Sequence[Track]) -> dict[str, str]:
 
 
 def _ordered(pictures: Sequence[Track], target_s: int) -> list[Track]:
-    """Codec by codec, the one that every player plays first; rising by rate, but first the one to start with."""
-    rising = sorted(pictures, key=lambda track: (EFFICIENCY.index(track.family), track.peak_bps(target_s)))
+    """Rising by rate, but first the one to start with: of the codec that most players play."""
+    rising = sorted(pictures, key=lambda track: track.peak_bps(target_s))
     if rising:
-        modest = [
-            track for track in rising if track.family == rising[0].family and track.average_bps <= FIRST_CHOICE_BPS
-        ]
-        start = modest[-1] if modest else rising[0]
+        first = min((track.family for track in rising), key=EFFICIENCY.index)
+        common = [track for track in rising if track.family == first]
+        modest = [track for track in common if track.average_bps <= FIRST_CHOICE_BPS]
+        start = modest[-1] if modest else common[0]
         rising.remove(start)
         rising.insert(0, start)
     return rising

@@ -25,6 +25,8 @@ class Codec(StrEnum):
     AV1 = "av1"
 
 
+SMALLEST_SIDE = 16
+"""Pictures with a shorter side are encoded in H.264: x265 refuses them, and SVT-AV1 some."""
 HIGHEST_CRF = {Codec.H264: 51, Codec.HEVC: 51, Codec.AV1: 63}
 """The coarsest constant rate factor of each codec's scale. Source: x264, x265 and SVT-AV1."""
 
@@ -206,7 +208,8 @@ def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
     it, so that no pixel is invented and few are lost. Each codec has rungs of its own to which this applies; one whose
     rungs are all too large is left out unless nothing else comes as near to the source's size. Very long pictures are
     made smaller than their rung, to `LONGEST_SIDE`; of rungs that come out alike then the first is kept. When no MP4
-    rung fits, the largest rendition gets the MP4: of H.264 where there is one.
+    rung fits, the largest rendition gets the MP4: of H.264 where there is one. What is too small for another codec is
+    made in H.264.
     """
     wide, tall = video.display_size
     short = min(wide, tall)
@@ -236,15 +239,17 @@ def plan_ladder(video: VideoTrack, profile: Profile) -> tuple[Rendition, ...]:
 
 def _rendition(rung: Rung, name: str, short_side: Fraction, wide: Fraction, tall: Fraction) -> Rendition:
     scale = min(short_side / min(wide, tall), LONGEST_SIDE / max(wide, tall))
+    width, height = _even(wide * scale, wide), _even(tall * scale, tall)
+    codec = rung.codec if min(width, height) >= SMALLEST_SIDE else Codec.H264
     return Rendition(
         name=name,
-        width=_even(wide * scale, wide),
-        height=_even(tall * scale, tall),
-        crf=rung.crf,
+        width=width,
+        height=height,
+        crf=min(rung.crf, HIGHEST_CRF[codec]),
         maxrate_bps=rung.maxrate_bps,
         bufsize_bits=rung.bufsize_bits,
         mp4=rung.mp4,
-        codec=rung.codec,
+        codec=codec,
     )
 
 

@@ -166,7 +166,7 @@ def test_codecs_are_told_apart_and_ranked_by_what_they_look_like() -> None:
     ]
     lines = multivariant_playlist(pictures, [sound()], [], Fraction(25), 4).splitlines()
     variants = {uri: line for line, uri in pairwise(lines) if line.startswith("#EXT-X-STREAM-INF")}
-    assert list(variants) == [f"{name}/index.m3u8" for name in ("720p", "360p", "720p-hevc", "360p-av1")]
+    assert list(variants) == [f"{name}/index.m3u8" for name in ("720p", "360p-av1", "360p", "720p-hevc")]
     scores = {uri.partition("/")[0]: line.partition(",SCORE=")[2] for uri, line in variants.items()}
     assert scores == {"360p": "1", "360p-av1": "2", "720p": "3", "720p-hevc": "4"}
     assert 'CODECS="av01.0.01M.08,mp4a.40.2"' in variants["360p-av1/index.m3u8"]

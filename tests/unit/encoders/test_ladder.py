@@ -155,3 +155,12 @@ def test_sizes_may_recur_in_another_codec_under_another_name() -> None:
     assert profile.codecs == (Codec.H264, Codec.AV1)
     with pytest.raises(ValueError, match="once for each codec"):
         Profile(name="x", description="", rungs=(first, replace(first, name="again")))
+
+
+def test_what_is_too_small_for_a_codec_is_made_in_h264() -> None:
+    rungs = tuple(
+        replace(DEFAULT.rungs[0], name=f"144p-{codec}", codec=codec, crf=crf)
+        for codec, crf in ((Codec.HEVC, 24), (Codec.AV1, 60))
+    )
+    got = plan_ladder(video(width=10, height=5), Profile(name="x", description="", rungs=rungs))
+    assert [(each.width, each.height, each.codec, each.mp4) for each in got] == [(10, 4, Codec.H264, True)]
