@@ -296,12 +296,12 @@ class Storm:
 
     def exhaust_sessions(self) -> bool:
         """No encode session can be had for a while."""
-        exhaust(self.folder, 12.0)
+        exhaust(self.folder, 25.0)
         return True
 
     def confuse_messages(self) -> bool:
         """What attempts answer is delivered twice, late, or both, for a while."""
-        confuse(self.folder, 15.0)
+        confuse(self.folder, 25.0)
         return True
 
     def skew_clock(self) -> bool:
