@@ -53,6 +53,7 @@ def job_submitted(claimed: ClaimedJob, tasks: tuple[TaskSpec, ...]) -> events.Jo
         gpu=GpuPolicy(claimed.gpu),
         weight=claimed.weight,
         deadline_at=_monotonic(claimed.deadline_at),
+        early_playback=claimed.early_playback,
         open=claimed.plan is None,
         done=claimed.done,
         attempts=claimed.attempts,

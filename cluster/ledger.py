@@ -61,6 +61,7 @@ class ClaimedJob:
     Attributes:
         token: fencing token of the claim; part of every write.
         trim: the span of the source that the owner wants; None: all of it.
+        early_playback: first segments first; else the longest first.
         plan, info: None until the source has been inspected.
         done: ids of tasks that are finished, with their results in the store.
         attempts, deaths: so far, by task id.
@@ -76,6 +77,7 @@ class ClaimedJob:
     source_key: str
     size_bytes: int
     trim: Trim | None
+    early_playback: bool
     gpu: str
     weight: float
     deadline_at: float | None
@@ -141,6 +143,7 @@ def _claim_of(row: Job, owner: str, source_key: str, size_bytes: int, tasks: Seq
         source_key=source_key,
         size_bytes=size_bytes,
         trim=TRIM.validate_python(row.options["trim"]) if row.options.get("trim") else None,
+        early_playback=bool(row.options.get("early_playback", True)),
         gpu=row.gpu,
         weight=row.weight,
         deadline_at=row.deadline_at,

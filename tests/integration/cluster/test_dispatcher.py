@@ -189,7 +189,9 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
     async with asyncio.timeout(20):
         while not pool.held:
             await asyncio.sleep(0.02)
-    work.cancel()  # kill -9: nothing is handed back, and the worker goes on
+    async with stage.database.write():  # so that it does not end amid a write, whose lock would outlive it here
+        work.cancel()  # kill -9: nothing is handed back, and the worker goes on
+        await asyncio.gather(work, return_exceptions=True)
     second, successor_pool = stage.dispatcher("lead#2")
     successor_pool.outlived = pool
     async with stage.database.write() as session:

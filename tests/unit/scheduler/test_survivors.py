@@ -133,3 +133,20 @@ def test_reports_of_strangers_change_nothing() -> None:
     answer(farm, S0, "w9")
     answer(farm, Survivor(task_id="a/s0", attempt=2, backend="cpu"), "w0")
     assert starts(farm.submit("b", (task("b/s0"),))) == []
+
+
+def test_a_straggler_and_its_twin_both_survive() -> None:
+    farm = Farm()
+    farm.join("w0", survivors=(S0,))
+    farm.join("w1", node_id="n1", survivors=(Survivor(task_id="a/s0", attempt=2, backend="cpu"),))
+    assert starts(farm.submit("a", plan("a", 1), encoder="x264", attempts={"a/s0": 2})) == []
+    assert stops(answer(farm, S0, "w0")) == [("a/s0", 2)]
+
+
+def test_what_was_staged_behind_a_survivor_goes_on_after_it() -> None:
+    farm = Farm()
+    behind = Survivor(task_id="a/s1", attempt=1, backend="cpu")
+    farm.join("w0", depth=2, survivors=(S0, behind))
+    farm.submit("a", plan("a", 2), encoder="x264", attempts={"a/s0": 1, "a/s1": 1})
+    answer(farm, S0, "w0")
+    assert starts(answer(farm, behind, "w0")) == [("a/package", 1)]
