@@ -107,13 +107,18 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             subtitles=read_subtitles(container, warnings),
             chapters=read_chapters(container, bounds.start_s, bounds.end_s),
             warnings=tuple(warnings),
-            copy=_copy_for([packets[index] for index in used], copy),
+            copy=_copy_for(container.format.name, [packets[index] for index in used], copy),
         )
 
 
-def _copy_for(tracks: Iterable[Packets], picture: Copy) -> Copy:
-    """What a copy should put right: a clock that jumps back, else what the picture asks for."""
-    return Copy.CLOCK if any(track.turned_back for track in tracks) else picture
+def _copy_for(container: str, tracks: Iterable[Packets], picture: Copy) -> Copy:
+    """What a copy should put right: a clock that jumps back, else what the picture asks for.
+
+    In MP4 and MOV nothing can be joined byte by byte; where an edit list repeats something, decoding times go back by
+    intent.
+    """
+    joined = "mov" not in container.split(",") and any(track.turned_back for track in tracks)
+    return Copy.CLOCK if joined else picture
 
 
 def _check_header(container: InputContainer, limits: ProbeLimits) -> None:

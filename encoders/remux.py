@@ -40,9 +40,9 @@ NAME = "source.nut"
 AHEAD_S = Fraction(60)
 """A clock that rises by more at once jumps too, where the container is a stream that may have been joined. Shorter
 holes stay holes: somebody may have paused."""
+JOINABLE = frozenset(("mpegts", "mpeg"))
 NEAR_S = Fraction(2)
 """How far a track may be from where it is due for a known part of the clock to be its own."""
-JOINABLE = frozenset(("mpegts", "mpeg"))
 
 
 def mend_source(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits | None = None) -> MediaInfo:

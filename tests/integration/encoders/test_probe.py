@@ -15,7 +15,7 @@ from clips import picture, write_clip
 from encoders.confine import Confiner, Limits
 from encoders.demux import open_source, packets_from
 from encoders.errors import Encrypted, FarmError, ForbiddenFormat, NoPlayableTrack, NotAVideo, TooLarge, TooLong
-from encoders.media import ColourRange, MediaInfo, VideoTrack
+from encoders.media import ColourRange, Copy, MediaInfo, VideoTrack
 from encoders.probe import ProbeLimits, probe_source
 
 DIGEST = "0" * 64
@@ -99,6 +99,12 @@ class TestConstantRate:
         still = write_clip(tmp_path / "still.gif", times=[0], time_base=Fraction(1, 100), **gif)
         with pytest.raises(NotAVideo, match="does not move"):
             video_of(still)
+
+    def test_a_clock_that_goes_back_asks_for_a_copy_unless_edits_may_have_done_it(self, tmp_path: Path) -> None:
+        for container, copy in (("mpegts", Copy.CLOCK), ("matroska", Copy.CLOCK), ("mp4", Copy.NONE)):
+            one = write_clip(tmp_path / "one", container=container, times=range(48), size=(32, 32)).read_bytes()
+            (tmp_path / "both").write_bytes(one * 2)
+            assert probe(tmp_path / "both").copy is copy
 
     def test_a_palette_is_learnt_from_the_start(self, tmp_path: Path) -> None:
         path = tmp_path / "x.avi"
