@@ -13,6 +13,7 @@ from encoders.audio import encode_audio
 from encoders.backends.registry import encoder_id_of
 from encoders.package import package_asset
 from encoders.plan import plan_asset
+from encoders.recognition.sound import HEARD
 from encoders.segment import encode_segment
 
 
@@ -48,5 +49,5 @@ def numbered_asset(folder: Path, frames: int, fps: Fraction) -> dict[str, tuple[
         )
         for root in (media, out)
         for path in root.rglob("*.*")
-        if path.is_file()
+        if path.is_file() and path.name != HEARD
     }
