@@ -74,6 +74,7 @@ def worker_joined(worker: WorkerDescription) -> events.WorkerJoined:
         backends=worker.backends,
         confined="cpu" in worker.backends,
         device_sessions=worker.device_sessions,
+        device_memory_bytes=worker.device_memory_bytes,
     )
     survivors = tuple(
         events.Survivor(task_id=each.task_id, attempt=each.attempt, backend=each.backend, elapsed_s=each.elapsed_s)

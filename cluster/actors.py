@@ -30,6 +30,8 @@ from encoders.confine import Confiner
 CONCURRENCY = 8
 """One thread works, one waits with a canary, one answers `stop` and `ping` meanwhile, and one for each dispatcher that
 died while it waited for what works; spare ones, so that none waits."""
+MEMORY_SHARE = 0.9
+"""Of a device's or a node's memory that tasks may fill; the rest absorbs what estimates miss."""
 
 
 class _Run:
@@ -51,6 +53,12 @@ class _Run:
             backend=self.request.backend,
             elapsed_s=time.monotonic() - self.began_at,
         )
+
+
+def _node_memory(node_id: str) -> int:
+    """Bytes of main memory that Ray counts as the node's: less than the machine's, within the container's limit."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return next((int(node["Resources"].get("memory", 0)) for node in nodes if node["NodeID"] == node_id), 0)
 
 
 def build_of(settings: ClusterSettings) -> str:
@@ -94,6 +102,9 @@ class SlotHolder:
             pid=os.getpid(),
             backends=backends,
             device_sessions=gpus.devices[0].sessions if uses_gpu else 0,
+            device_memory_bytes=int(
+                MEMORY_SHARE * (gpus.devices[0].memory_bytes if uses_gpu else _node_memory(node_id))
+            ),
             build=build_of(settings),
         )
         if uses_gpu:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from encoders.ladder import Codec
 from encoders.media import MediaInfo
+from encoders.memory import device_memory, host_memory
 from encoders.plan import Plan
 from scheduler.instructions import FellBack
 from scheduler.jobs import CostFeatures, GpuPolicy, TaskKind, TaskSpec
@@ -26,16 +27,21 @@ def inspect_task(job_id: str) -> TaskSpec:
     return TaskSpec(task_id=f"{job_id}/inspect", kind=TaskKind.INSPECT, cost=cost, position=0, renditions=0)
 
 
-def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str, ...]) -> tuple[TaskSpec, ...]:
+def planned_tasks(
+    job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str, ...], threads: int = 1
+) -> tuple[TaskSpec, ...]:
     """All tasks that follow inspection.
 
     Args:
         backends: that may encode the segments, best first; one that cannot encode a codec of the plan says so, and the
             next takes over.
+        threads: of each slot, which all take memory.
     """
     codecs = sorted({each.codec for each in plan.renditions} - {Codec.H264})
     pixels = sum(each.width * each.height for each in plan.renditions)
     codec = info.video.codec if info.video else ""
+    on_cores = host_memory(info.video, plan.renditions, plan.preset, threads) if info.video else 0
+    on_gpu = device_memory(info.video, plan.renditions) if info.video else 0
     tasks = [
         TaskSpec(
             task_id=f"{job_id}/audio/{rendition.name}",
@@ -60,6 +66,8 @@ def planned_tasks(job_id: str, plan: Plan, info: MediaInfo, backends: tuple[str,
             position=len(plan.audio) + segment.index,
             backends=backends,
             renditions=len(plan.renditions),
+            memory_bytes=on_gpu,
+            host_memory_bytes=on_cores,
         )
         for segment in plan.segments
     ]

@@ -184,7 +184,9 @@ class Dispatcher:
         self.jobs[claimed.job_id] = job
         tasks = [breakdown.inspect_task(claimed.job_id)]
         if claimed.plan is not None and claimed.info is not None:
-            tasks += breakdown.planned_tasks(claimed.job_id, claimed.plan, claimed.info, breakdown.BACKENDS)
+            tasks += breakdown.planned_tasks(
+                claimed.job_id, claimed.plan, claimed.info, breakdown.BACKENDS, self.settings.threads_per_slot
+            )
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames
@@ -252,7 +254,9 @@ class Dispatcher:
         if plan is None or info is None:
             raise ValueError(f"job {job.claimed.job_id}: inspection answered without a plan")
         job.claimed = replace(job.claimed, plan=plan, info=info)
-        tasks = breakdown.planned_tasks(job.claimed.job_id, plan, info, breakdown.BACKENDS)
+        tasks = breakdown.planned_tasks(
+            job.claimed.job_id, plan, info, breakdown.BACKENDS, self.settings.threads_per_slot
+        )
         for task in tasks:
             job.kinds[task.task_id] = task.kind
             job.frames[task.task_id] = task.cost.frames

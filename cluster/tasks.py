@@ -112,6 +112,7 @@ class WorkerDescription:
         device_id: GPU UUID, or "cpu:<node>".
         backends: that its host has proven, best first.
         device_sessions: encode sessions of its whole device, shared by the device's workers; 0 = no limit.
+        device_memory_bytes: memory of its whole device, or of its node, shared likewise; 0 = no limit.
         running: attempts that it runs, or whose outcomes it holds because nobody may have heard of them.
         build: identity of the code and settings that it was started with.
     """
@@ -122,5 +123,6 @@ class WorkerDescription:
     pid: int
     backends: tuple[str, ...]
     device_sessions: int = 0
+    device_memory_bytes: int = 0
     running: tuple[RunningTask, ...] = ()
     build: str = ""

@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from scheduler.jobs import TaskSpec
 from scheduler.settings import SchedulerSettings
 
 SLOW_WINDOW = 8
@@ -45,6 +46,9 @@ class Device:
         changes_at: when an OPEN circuit becomes half open, or a HALF_OPEN one gives up waiting for its canary.
         expected: its last worker went a moment ago, and it is expected back.
         asked_at: when a canary was last asked for.
+        sessions_used, memory_used: of its budgets, by what runs.
+        passed_over: class of tasks (its bit) -> how often another was started while it did not fit into what was free.
+        kept_for: the class that the device takes nothing else before; 0 = none.
     """
 
     device_id: str
@@ -61,11 +65,21 @@ class Device:
     running: int = 0
     sessions_used: int = 0
     memory_used: int = 0
+    passed_over: dict[int, int] = field(default_factory=dict)
+    kept_for: int = 0
 
     @property
     def is_gpu(self) -> bool:
         """Whether it is a GPU, by the form of its id."""
         return not self.device_id.startswith("cpu:")
+
+    def take(self, spec: TaskSpec, backend: str, step: int) -> None:
+        """A task came (+1) or went (-1): what it takes of the budgets. On cores that is the node's memory."""
+        if backend != "cpu":
+            self.sessions_used += step * spec.renditions
+            self.memory_used += step * spec.memory_bytes
+        elif not self.is_gpu:
+            self.memory_used += step * spec.host_memory_bytes
 
     def takes_work(self) -> bool:
         """Whether it may be given a task now."""

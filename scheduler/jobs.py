@@ -96,6 +96,7 @@ class TaskSpec:
         backends: what may run it, best first: ("nvenc", "hybrid", "cpu").
         renditions: encodes it runs at once: what encode-session budgets count.
         memory_bytes: peak device memory on a GPU backend, all renditions; 0 = not counted.
+        host_memory_bytes: peak main memory where it runs on cores, all renditions; 0 = not counted.
     """
 
     task_id: str
@@ -106,12 +107,13 @@ class TaskSpec:
     backends: tuple[str, ...] = ("cpu",)
     renditions: int = 1
     memory_bytes: int = 0
+    host_memory_bytes: int = 0
 
     def __post_init__(self) -> None:
         if not self.backends:
             raise ValueError(f"task {self.task_id} names no backend: it could never run")
-        if self.renditions < 0 or self.memory_bytes < 0:
-            raise ValueError(f"task {self.task_id}: renditions and memory_bytes are not negative")
+        if min(self.renditions, self.memory_bytes, self.host_memory_bytes) < 0:
+            raise ValueError(f"task {self.task_id}: renditions and bytes of memory are not negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,8 @@ class WorkerSpec:
         confined: it may run the last try of a poison task (it also runs ordinary ones).
         depth: tasks it takes at once: 1, or 2 to stage the next in while one runs.
         device_sessions: encodes that its device runs at once, shared by the device's workers; 0 = no limit.
-        device_memory_bytes: memory of its device that tasks may fill, shared likewise; 0 = no limit.
+        device_memory_bytes: memory of its device (of a "cpu:" device: the node's) that tasks may fill, shared likewise;
+            0 = no limit.
     """
 
     worker_id: str

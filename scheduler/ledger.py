@@ -332,9 +332,7 @@ class Ledger:
         attempt.task.in_flight += (attempt,)
         worker.attempts.append(attempt)
         worker.device.running += 1
-        if attempt.backend != "cpu":
-            worker.device.sessions_used += attempt.task.spec.renditions
-            worker.device.memory_used += attempt.task.spec.memory_bytes
+        worker.device.take(attempt.task.spec, attempt.backend, 1)
         self.offer(worker)
 
     def vacate(self, attempt: Attempt, served_s: float) -> None:
@@ -345,9 +343,7 @@ class Ledger:
         worker.attempts.remove(attempt)
         self.advanced.append(worker)
         worker.device.running -= 1
-        if attempt.backend != "cpu":
-            worker.device.sessions_used -= attempt.task.spec.renditions
-            worker.device.memory_used -= attempt.task.spec.memory_bytes
+        worker.device.take(attempt.task.spec, attempt.backend, -1)
         self.queue.charge(attempt.leaf, (0.0 if attempt.twin else served_s) - attempt.charged_s)
         self.offer(worker)
 

@@ -19,6 +19,10 @@ from scheduler.requirements import Requirement, RequirementIndex
 
 WARM_SEARCH = 16
 """Workers of a group that are looked at for one that is warm; the first is taken if none is."""
+PASSED_OVER_LIMIT = 16
+"""So many tasks may start on a device while one waits that needs more of a budget than is free; then the device is kept
+for it. Without that, small tasks that always fit would starve a large one for ever; with less, slots would stand empty
+for every large one."""
 
 
 class HasWarmth(Protocol):
@@ -37,6 +41,8 @@ class _Group(Generic[_W]):
     workers: dict[str, _W]
     seen: tuple[int, int] = (-1, -1)
     mask: int = 0
+    most_sessions: int = 0
+    most_memory: int = 0
 
 
 class Shape:
@@ -73,6 +79,7 @@ class SlotPool(Generic[_W]):
         self._devices = devices
         self._shape = shape
         self._groups: dict[tuple[str, str, tuple[str, ...], bool], _Group[_W]] = {}
+        self._wanted = 0
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -97,7 +104,7 @@ class SlotPool(Generic[_W]):
 
     def mask(self, wanted: int) -> int:
         """The classes of `wanted` that some free place here could take now."""
-        total = 0
+        total, self._wanted = 0, wanted
         for group in self._groups.values():
             total |= self._mask_of(group) & wanted
             if total == wanted:
@@ -131,6 +138,7 @@ class SlotPool(Generic[_W]):
                 best, best_rank = group, rank
         if best is None:
             return None
+        self._pass_over(best, bit)
         chosen: _W | None = None
         for _, worker in zip(range(WARM_SEARCH), best.workers.values(), strict=False):
             if worker.warm == warm:
@@ -144,26 +152,48 @@ class SlotPool(Generic[_W]):
             return 0
         version = (self._index.version, self._shape.version)
         if group.seen != version:
-            group.mask = 0
+            group.mask = group.most_sessions = group.most_memory = 0
             for bit, requirement in self._index.by_bit.items():
                 if self._suits(group.spec, requirement):
                     group.mask |= bit
+                    group.most_sessions = max(group.most_sessions, requirement.sessions)
+                    group.most_memory = max(group.most_memory, _memory_of(requirement, device))
             group.seen = version
         spec = group.spec
         if not spec.device_sessions and not spec.device_memory_bytes:
             return group.mask
-        return self._within_budget(group)
+        mask = self._within_budget(group)
+        kept = device.kept_for & self._wanted & group.mask
+        return mask & kept if kept else mask
+
+    def _pass_over(self, group: _Group[_W], bit: int) -> None:
+        """A task of a class is about to start: count it against those that wait here for more than is free."""
+        spec, device = group.spec, group.device
+        if not spec.device_sessions and not spec.device_memory_bytes:
+            return
+        if device.kept_for == bit:
+            device.kept_for = 0
+        device.passed_over.pop(bit, None)
+        waiting = group.mask & self._wanted & ~self._within_budget(group)
+        device.passed_over = {
+            each: device.passed_over.get(each, 0) + 1 for each in self._index.by_bit if each & waiting
+        }
+        if not device.kept_for & self._wanted:
+            longest = max(device.passed_over, key=device.passed_over.__getitem__, default=0)
+            device.kept_for = longest if device.passed_over.get(longest, 0) >= PASSED_OVER_LIMIT else 0
 
     def _within_budget(self, group: _Group[_W]) -> int:
         spec, device = group.spec, group.device
         sessions = spec.device_sessions - device.sessions_used if spec.device_sessions else None
         memory = spec.device_memory_bytes - device.memory_used if spec.device_memory_bytes else None
+        if (sessions is None or group.most_sessions <= sessions) and (memory is None or group.most_memory <= memory):
+            return group.mask
         mask = 0
         for bit, requirement in self._index.by_bit.items():
             if not group.mask & bit:
                 continue
             fits = (sessions is None or requirement.sessions <= sessions) and (
-                memory is None or requirement.memory_bytes <= memory
+                memory is None or _memory_of(requirement, device) <= memory
             )
             # A task that is larger than the whole budget would wait for ever: it may have the device to itself.
             if fits or device.running == 0:
@@ -176,6 +206,11 @@ class SlotPool(Generic[_W]):
         if requirement.confined and not spec.confined and self._shape.has_confined(requirement):
             return False
         return spec.device_id not in requirement.excluded or not has_other_device(self._devices, requirement)
+
+
+def _memory_of(requirement: Requirement, device: Device) -> int:
+    """What a task takes of the memory that a device counts: its own, or its node's."""
+    return requirement.memory_bytes if device.is_gpu else requirement.host_memory_bytes
 
 
 def has_other_device(devices: Mapping[str, Device], requirement: Requirement) -> bool:

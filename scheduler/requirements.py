@@ -20,7 +20,8 @@ class Requirement:
         excluded: devices where the task failed before.
         confined: only a confined slot (the last try of a poison task).
         sessions: encode sessions it takes on a device that counts them.
-        memory_bytes: device memory it takes on a device that counts it.
+        memory_bytes: device memory it takes on a GPU that counts it.
+        host_memory_bytes: main memory it takes on a node that counts it, when it runs on cores.
     """
 
     backends: tuple[str, ...]
@@ -28,6 +29,7 @@ class Requirement:
     confined: bool = False
     sessions: int = 0
     memory_bytes: int = 0
+    host_memory_bytes: int = 0
 
 
 def round_memory(memory_bytes: int) -> int:
@@ -89,11 +91,16 @@ def requirement_of(
     """What the task needs of a slot when it may use `backends`. A poison task's last try takes the CPU if it can."""
     if confined:
         backends = ("cpu",) if "cpu" in backends else backends
-        return Requirement(backends=backends, confined=True)
+        return Requirement(backends=backends, confined=True, host_memory_bytes=_on_cores(spec, backends))
     on_gpu = any(backend != "cpu" for backend in backends)
     return Requirement(
         backends=backends,
         excluded=excluded,
         sessions=spec.renditions if on_gpu else 0,
         memory_bytes=round_memory(spec.memory_bytes) if on_gpu else 0,
+        host_memory_bytes=_on_cores(spec, backends),
     )
+
+
+def _on_cores(spec: TaskSpec, backends: tuple[str, ...]) -> int:
+    return round_memory(spec.host_memory_bytes) if "cpu" in backends else 0

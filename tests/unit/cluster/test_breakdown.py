@@ -111,3 +111,21 @@ def test_what_other_codecs_than_h264_cost_is_learned_apart() -> None:
     coded = replace(plan, renditions=tuple(replace(each, codec=Codec.AV1) for each in plan.renditions))
     assert planned_tasks("j", coded, INFO, ("cpu",))[0].cost.preset == f"{plan.preset}+av1"
     assert planned_tasks("j", plan, INFO, ("cpu",))[0].cost.preset == plan.preset
+
+
+def test_segments_take_memory_by_their_renditions_and_nothing_else_is_counted() -> None:
+    plan = plan_of(1, 1)
+    audio, segment, package = planned_tasks("j", plan, INFO, ("nvenc", "cpu"))
+    (one,) = [
+        each
+        for each in planned_tasks("j", replace(plan, renditions=plan.renditions[:1]), INFO, ("cpu",))
+        if each.kind is TaskKind.SEGMENT
+    ]
+    assert 0 < one.host_memory_bytes < segment.host_memory_bytes
+    assert 0 < one.memory_bytes < segment.memory_bytes
+    assert not audio.host_memory_bytes + audio.memory_bytes + package.host_memory_bytes + package.memory_bytes
+
+
+def test_threads_of_a_slot_take_memory_too() -> None:
+    one, many = (planned_tasks("j", plan_of(1, 0), INFO, ("cpu",), threads)[0] for threads in (1, 8))
+    assert one.host_memory_bytes < many.host_memory_bytes

@@ -20,7 +20,7 @@ WORKERS = {
     "g0": {"device_id": "GPU-0", "backends": ("nvenc",), "node_id": "n0", "device_sessions": 3},
     "g1": {"device_id": "GPU-0", "backends": ("nvenc", "hybrid"), "node_id": "n0", "device_sessions": 3},
     "g2": {"device_id": "GPU-1", "backends": ("hybrid",), "node_id": "n1", "depth": 2, "device_memory_bytes": 100},
-    "c0": {"node_id": "n0", "backends": ("cpu",), "depth": 2},
+    "c0": {"node_id": "n0", "backends": ("cpu",), "depth": 2, "device_memory_bytes": 100},
     "c1": {"node_id": "n1", "backends": ("cpu",), "confined": True},
     "c2": {"node_id": "n2", "backends": ("cpu",)},
 }
@@ -110,7 +110,8 @@ class World(Farm):
 
     def _tasks(self, job: str, choice: int) -> tuple[object, ...]:
         lanes = (LANES, ("cpu",), ("hybrid", "cpu"))[choice % 3]
-        return plan(job, 1 + choice % 4, backends=lanes, renditions=1 + choice % 3, memory_bytes=30 * (choice % 3))
+        takes = {"memory_bytes": 30 * (choice % 3), "host_memory_bytes": 50 * (choice % 4)}
+        return plan(job, 1 + choice % 4, backends=lanes, renditions=1 + choice % 3, **takes)
 
     def _submit(self, choice: int) -> None:
         job = f"j{self.jobs}"

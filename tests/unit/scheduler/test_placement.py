@@ -201,3 +201,23 @@ def test_classes_of_their_own_are_recycled_and_common_ones_stay() -> None:
     assert index.version > version
     assert index.acquire(Requirement(backends=("cpu",), confined=True)) == special
     assert index.acquire(Requirement(backends=("gpu",))) not in (common, special)
+
+
+def test_cores_fill_the_memory_of_their_node() -> None:
+    slots = Slots()
+    slots.add("c", device_memory_bytes=100)
+    slots.devices["cpu:n0"].memory_used = 60
+    slots.devices["cpu:n0"].running = 1
+    on_cores = Requirement(backends=("nvenc", "cpu"), memory_bytes=900, host_memory_bytes=40)
+    assert slots.pick(on_cores) == "c"
+    slots.devices["cpu:n0"].memory_used = 61
+    assert slots.pick(on_cores) is None
+    slots.devices["cpu:n0"].running = 0
+    assert slots.pick(on_cores) == "c"
+
+
+def test_what_a_task_needs_of_main_memory() -> None:
+    spec = task("a", backends=LANES, renditions=2, memory_bytes=8, host_memory_bytes=800)
+    assert requirement_of(spec, LANES).host_memory_bytes == 832
+    assert requirement_of(spec, ("nvenc",)).host_memory_bytes == 0
+    assert requirement_of(spec, LANES, confined=True).host_memory_bytes == 832
