@@ -65,7 +65,7 @@ def test_a_gpu_with_nvenc_is_offered_with_its_codecs_and_sessions_and_remembered
     env = drivers.install(tmp_path, Gpu(sessions=8, decodes=("h264/8/420",)), name="NVIDIA GeForce RTX 4090")
     found = doctor(tmp_path, env)
     nvenc = found["backend nvenc"]
-    assert nvenc["verdict"] == "yes"
+    assert nvenc["verdict"] == "yes", nvenc
     assert "encodes h264" in nvenc["detail"]
     assert "8 sessions at once" in nvenc["detail"]
     assert "NVIDIA GeForce RTX 4090" in nvenc["detail"]

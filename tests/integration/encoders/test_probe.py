@@ -356,7 +356,7 @@ class TestConfined:
     def test_headers_that_ask_for_too_much_memory_are_an_error_of_the_source(
         self, confiner: Confiner, tmp_path: Path
     ) -> None:
-        path = write_clip(tmp_path / "x.mkv", codec="ffv1", codec_options={}, size=(2048, 2048), times=range(3))
+        path = write_clip(tmp_path / "x.mkv", codec="ffv1", codec_options={}, size=(4096, 4096), times=range(2))
         with pytest.raises(FarmError) as caught:
             confiner.run(probe_source, path, DIGEST, readable=[path], limits=Limits(memory_bytes=110 << 20, wall_s=60))
         assert caught.value.fault in ("input", "device")
