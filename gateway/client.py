@@ -27,6 +27,7 @@ from gateway.upload_book import OpenUpload, UploadBook, file_key
 Answer = TypeVar("Answer", bound=BaseModel)
 OnProgress = Callable[[int, int], None]
 
+WHATEVER = schemas.JobWishes()
 PARALLEL_PARTS = 4
 """How many parts travel at once: enough to fill a long thin line, few enough for a phone."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.3, 2.0
@@ -130,11 +131,13 @@ class Client:
         category: str = "other",
         visibility: schemas.Visibility = schemas.Visibility.PRIVATE,
         part_size_bytes: int | None = None,
+        wishes: schemas.JobWishes = WHATEVER,
         on_progress: OnProgress = lambda sent, total: None,
     ) -> Upload:
         """Bring a file to the farm and have it processed.
 
         Args:
+            wishes: how its job is to be run.
             on_progress: called with (bytes that arrived or travel, bytes of the file), from several threads.
 
         Raises:
@@ -156,7 +159,7 @@ class Client:
             self._call("DELETE", f"/v1/uploads/{session.upload_id}")
             self._forget(key)
             raise SourceChanged(f"{path} changed while it was uploaded; upload it again")
-        done = self._complete(session.upload_id, parts)
+        done = self._complete(session.upload_id, parts, wishes)
         self._forget(key)
         return Upload(
             video_id=done.video_id, upload_id=session.upload_id, job_id=done.job_id, resumed_bytes=resumed_bytes
@@ -205,11 +208,10 @@ class Client:
         body = schemas.PresignRequest(part_number=part_number, content_length=size_bytes)
         return self._post(f"/v1/uploads/{upload_id}/parts/presign", body, schemas.SignedPart)
 
-    def _complete(self, upload_id: str, parts: list[SentPart]) -> schemas.CompleteResponse:
+    def _complete(self, upload_id: str, parts: list[SentPart], wishes: schemas.JobWishes) -> schemas.CompleteResponse:
         named = [schemas.CompletedPart(part_number=part.number, etag=part.etag) for part in parts]
-        return self._post(
-            f"/v1/uploads/{upload_id}/complete", schemas.CompleteRequest(parts=named), schemas.CompleteResponse
-        )
+        body = schemas.CompleteRequest(parts=named, **wishes.model_dump())
+        return self._post(f"/v1/uploads/{upload_id}/complete", body, schemas.CompleteResponse)
 
     def _remember(self, key: str, session: schemas.UploadResponse) -> None:
         if self._book is not None:

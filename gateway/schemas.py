@@ -40,6 +40,10 @@ class Visibility(StrEnum):
     """The owner alone, by signed URLs."""
 
 
+LONGEST_DEADLINE_S = 30 * 86_400
+"""A deadline that is further away is none."""
+
+
 class Request(BaseModel):
     """Base of request bodies."""
 
@@ -180,7 +184,17 @@ class CompletedPart(Request):
     etag: Etag
 
 
-class CompleteRequest(Request):
+class JobWishes(Request):
+    """How a job is to be run; all may be left out."""
+
+    gpu: GpuPolicy = Field(GpuPolicy.PREFER, description="Whether its segments must, may or may not run on a GPU.")
+    early_playback: bool = Field(True, description="First segments first; false: the longest first, which ends sooner.")
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] | None = Field(
+        None, description="Seconds from now. When it presses, the job goes before the other jobs of its owner."
+    )
+
+
+class CompleteRequest(JobWishes):
     """All parts, as sent."""
 
     model_config = ConfigDict(
@@ -190,7 +204,6 @@ class CompleteRequest(Request):
     )
 
     parts: Annotated[list[CompletedPart], Field(min_length=1, max_length=MAX_PARTS)]
-    gpu: GpuPolicy = Field(GpuPolicy.PREFER, description="Whether its segments must, may or may not run on a GPU.")
 
 
 class CompleteResponse(Response):
@@ -339,12 +352,11 @@ class Trim(Request):
         return self
 
 
-class RetryRequest(Request):
+class RetryRequest(JobWishes):
     """Process the kept source again, with other limits or a trim."""
 
     profile: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = None
     trim: Trim | None = None
-    gpu: GpuPolicy = Field(GpuPolicy.PREFER, description="Whether its segments must, may or may not run on a GPU.")
 
 
 class RetryResponse(Response):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,8 +25,7 @@ from gateway.auth import Principal
 from gateway.errors import ContentTypeNotAllowed, FileTooLarge, UploadExpired, UploadNotOpen
 from gateway.parts import PartLayout, check_parts, plan_parts
 from gateway.ports import Ports
-from gateway.schemas import InitiateRequest
-from scheduler.jobs import GpuPolicy
+from gateway.schemas import InitiateRequest, JobWishes
 
 
 def check_against_profile(wanted: InitiateRequest, profile: Profile, farm_max_bytes: int) -> None:
@@ -128,8 +128,23 @@ async def describe_upload(ports: Ports, who: Principal, upload_id: str) -> tuple
         return upload, status, ()  # joined already, and the transaction is missing: `complete` mends it
 
 
+def wished_job(
+    wishes: JobWishes, now: float, *, video_id: str, who: Principal, profile: str, **options: Any
+) -> jobs.NewJob:
+    """A job of a video, run as its owner wishes."""
+    return jobs.NewJob(
+        video_id=video_id,
+        user_id=who.subject,
+        tier=who.tier,
+        profile=profile,
+        options=options if wishes.early_playback else {**options, "early_playback": False},
+        gpu=wishes.gpu,
+        deadline_at=None if wishes.deadline_s is None else now + wishes.deadline_s,
+    )
+
+
 async def complete_upload(
-    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], gpu: GpuPolicy = GpuPolicy.PREFER
+    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], wishes: JobWishes
 ) -> tuple[str, VideoStatus, str]:
     """Join the parts, close the session and queue the job; the video's id and status, and the job's id.
 
@@ -142,7 +157,7 @@ async def complete_upload(
     """
     # Joining a large file can outlast a client's patience: who asks again waits for the first call to end.
     async with ports.joining.setdefault(upload_id, asyncio.Lock()):
-        closed, video, job = await _complete(ports, who, upload_id, named, gpu)
+        closed, video, job = await _complete(ports, who, upload_id, named, wishes)
     if closed:
         ports.metrics.uploads.labels(outcome="completed").inc()
     await ports.bell.ring()
@@ -150,7 +165,7 @@ async def complete_upload(
 
 
 async def _complete(
-    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], gpu: GpuPolicy
+    ports: Ports, who: Principal, upload_id: str, named: Sequence[tuple[int, str]], wishes: JobWishes
 ) -> tuple[bool, Video, Job]:
     """Whether this call closed the session; its video and its job."""
     async with ports.database.read() as session:
@@ -166,7 +181,7 @@ async def _complete(
         done, closed_now = await uploads.complete_upload(session, who.subject, upload_id, parts, now)
         video = await videos.lock_video(session, done.video_id)
         if closed_now:
-            new = jobs.NewJob(video_id=video.id, user_id=who.subject, tier=who.tier, profile=video.profile, gpu=gpu)
+            new = wished_job(wishes, now, video_id=video.id, who=who, profile=video.profile)
             return True, video, await jobs.enqueue_job(session, new, now)
         newest = await jobs.latest_job(session, who.subject, video.id)
         assert newest is not None, "a completed upload has a job: both were written in one transaction"

@@ -18,6 +18,7 @@ from gateway.errors import SourceGone, StateConflict
 from gateway.housekeeping import remove_bytes
 from gateway.ports import Ports
 from gateway.schemas import PublishRequest, RetryRequest, Visibility
+from gateway.uploads import wished_job
 from scheduler.jobs import JobState
 
 
@@ -113,9 +114,7 @@ async def retry_video(ports: Ports, who: Principal, video_id: str, wanted: Retry
         profile = wanted.profile or found.profile
         video = await videos.set_video_status(session, video_id, VideoTrigger.RETRIED, now, profile=profile)
         options: dict[str, Any] = {"trim": wanted.trim.model_dump()} if wanted.trim else {}
-        new = jobs.NewJob(
-            video_id=video_id, user_id=who.subject, tier=who.tier, profile=profile, options=options, gpu=wanted.gpu
-        )
+        new = wished_job(wanted, now, video_id=video_id, who=who, profile=profile, **options)
         return video, await jobs.enqueue_job(session, new, now)
 
     queued = await ports.database.run(write)

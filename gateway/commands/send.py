@@ -16,11 +16,28 @@ from gateway.commands.exits import Exit, err, exit_code, out, show_error
 from gateway.commands.target import farm_options, open_client
 from gateway.outcomes import require_playable
 from gateway.progress import UploadBar, WaitView
+from gateway.schemas import LONGEST_DEADLINE_S, JobWishes
+from scheduler.jobs import GpuPolicy
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--profile", default="default", show_default=True, help="Named set of renditions and limits.")
+@click.option(
+    "--gpu",
+    type=click.Choice([str(each) for each in GpuPolicy]),
+    default="prefer",
+    show_default=True,
+    help="Whether segments must, may or may not run on a GPU.",
+)
+@click.option(
+    "--early-playback/--longest-first", default=True, show_default=True, help="Which segments of a video come first."
+)
+@click.option(
+    "--deadline-s",
+    type=click.FloatRange(0, LONGEST_DEADLINE_S, min_open=True),
+    help="Seconds after the upload; when it presses, the video goes before your others.",
+)
 @click.option("--wait", is_flag=True, help="Stay until the videos are ready, rejected or failed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on stdout, nothing else.")
 @farm_options
@@ -29,6 +46,9 @@ def submit(
     context: click.Context,
     files: tuple[Path, ...],
     profile: str,
+    gpu: str,
+    early_playback: bool,
+    deadline_s: float | None,
     wait: bool,
     as_json: bool,
     url: str | None,
@@ -39,11 +59,12 @@ def submit(
     Interrupted? Give the same command again: it goes on where it stopped.
     """
     worst = Exit.DONE
+    wishes = JobWishes(gpu=GpuPolicy(gpu), early_playback=early_playback, deadline_s=deadline_s)
     with open_client(url, token) as client:
         for path in files:
             result: dict[str, Any] = {"file": str(path)}
             try:
-                _submit_one(client, path, profile, wait, as_json, result)
+                _submit_one(client, path, profile, wishes, wait, as_json, result)
             except (FarmError, OSError) as error:
                 worst = max(worst, exit_code(error))
                 code, detail = (error.code, error.detail) if isinstance(error, FarmError) else ("os_error", str(error))
@@ -56,11 +77,14 @@ def submit(
     context.exit(worst)
 
 
-def _submit_one(client: Client, path: Path, profile: str, wait: bool, quiet: bool, result: dict[str, Any]) -> None:
+def _submit_one(
+    client: Client, path: Path, profile: str, wishes: JobWishes, wait: bool, quiet: bool, result: dict[str, Any]
+) -> None:
     """One file; what is known of it goes to `result` as soon as it is known."""
     with ExitStack() as stack:
         bar = None if quiet else stack.enter_context(UploadBar(err, path.name))
-        upload = client.upload(path, profile=profile, on_progress=bar.show if bar else lambda sent, total: None)
+        show = bar.show if bar else lambda sent, total: None
+        upload = client.upload(path, profile=profile, wishes=wishes, on_progress=show)
     result |= {"video_id": upload.video_id, "job_id": upload.job_id, "resumed_bytes": upload.resumed_bytes}
     if not quiet:
         out.print(f"{escape(path.name)}: video {upload.video_id}, job {upload.job_id}", soft_wrap=True)

@@ -87,7 +87,7 @@ async def complete(
 ) -> schemas.CompleteResponse:
     """Compares the parts with what storage holds, joins them, and queues the job. Calling it again answers alike."""
     named = [(part.part_number, part.etag) for part in body.parts]
-    video_id, status, job_id = await uploads.complete_upload(ports_of(request), who, upload_id, named, body.gpu)
+    video_id, status, job_id = await uploads.complete_upload(ports_of(request), who, upload_id, named, body)
     return schemas.CompleteResponse(video_id=video_id, status=status, job_id=job_id)
 
 

@@ -57,14 +57,16 @@ async def test_an_upload_in_parts_ends_with_the_source_in_storage_and_a_job_in_t
     assert begun["part_count"] == 3
     assert begun["s3_upload_id"]
     parts = await all_parts(farm, begun)
-    body = {"parts": parts, "gpu": "require"}
+    body = {"parts": parts, "gpu": "require", "early_playback": False, "deadline_s": 60}
     done = await farm.call("POST", f"/v1/uploads/{begun['upload_id']}/complete", body)
     assert done.status_code == 200
     assert done.json()["status"] == "UPLOADED"
     job = await queued_job(farm, begun["video_id"])
     assert job is not None
     assert (job.id, job.state, job.tier) == (done.json()["job_id"], JobState.QUEUED, "paid")
-    assert job.gpu == "require"
+    assert (job.gpu, job.options) == ("require", {"early_playback": False})
+    assert job.deadline_at is not None
+    assert job.deadline_at - job.created_at == pytest.approx(60.0)
     assert farm.ports.store.get_bytes(f"sources/{begun['video_id']}/source") == DATA
 
 

@@ -114,12 +114,12 @@ async def test_a_rejection_tells_what_is_wrong_and_a_retry_uses_the_kept_source(
     failed = (await farm.call("GET", f"/v1/jobs/{done['job_id']}")).json()
     assert (failed["state"], failed["failure"]["code"]) == ("failed", "too_long")
     assert "secret" not in str(failed)
-    body = {"profile": "default", "trim": {"start_s": 1, "end_s": 20}}
+    body = {"profile": "default", "trim": {"start_s": 1, "end_s": 20}, "early_playback": False}
     retried = await farm.call("POST", f"/v1/videos/{done['video_id']}/retry", body)
     assert (retried.status_code, retried.json()["status"]) == (202, "UPLOADED")
     async with farm.ports.database.read() as session:
         job = await jobs.job_of(session, "ann", retried.json()["job_id"])
-    assert (job.profile, job.options) == ("default", {"trim": {"start_s": 1.0, "end_s": 20.0}})
+    assert (job.profile, job.options) == ("default", {"trim": {"start_s": 1.0, "end_s": 20.0}, "early_playback": False})
     twice = await farm.call("POST", f"/v1/videos/{done['video_id']}/retry", body)
     assert (twice.status_code, twice.json()["code"]) == (409, "state_conflict")
 

@@ -16,7 +16,9 @@ import pytest
 from gateway.client import AnswerUnreadable, Client, RequestInvalid, SourceEmpty, content_type_of
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
 from gateway.part_sender import SourceChanged
+from gateway.schemas import JobWishes
 from gateway.upload_book import UploadBook, file_key
+from scheduler.jobs import GpuPolicy
 
 PART = 10
 NO_PAUSE = Backoff(tries=3, first_s=0.0)
@@ -75,7 +77,7 @@ class FakeFarm:
             signed = {"part_number": number, "presigned_url": url, "headers": headers, "expires_at": WHEN}
             return httpx.Response(200, json=signed)
         if action == "/complete":
-            session |= {"status": "COMPLETED", "complete": body["parts"]}
+            session |= {"status": "COMPLETED", "complete": body["parts"], "body": body}
             return httpx.Response(200, json={"video_id": f"v{upload_id}", "status": "UPLOADED", "job_id": "j1"})
         return httpx.Response(200, json=self._state(upload_id, session))
 
@@ -123,6 +125,12 @@ def source(tmp_path: Path) -> Path:
 def problem(status: int, **headers: str) -> httpx.Response:
     body = {"title": "Busy", "status": status, "code": "busy", "detail": "all slots taken", "hint": "Wait."}
     return httpx.Response(status, json=body, headers=headers)
+
+
+def test_how_a_job_is_to_be_run_goes_with_the_completion(client: Client, farm: FakeFarm, source: Path) -> None:
+    client.upload(source, wishes=JobWishes(gpu=GpuPolicy.NEVER, early_playback=False, deadline_s=9.0))
+    body = farm.sessions["u1"]["body"]
+    assert (body["gpu"], body["early_playback"], body["deadline_s"]) == ("never", False, 9.0)
 
 
 def test_all_parts_arrive_each_once_and_are_completed_in_order(client: Client, farm: FakeFarm, source: Path) -> None:
