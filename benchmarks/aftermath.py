@@ -15,13 +15,17 @@ from typing import Any
 
 import av
 
+from benchmarks.farm_log import json_lines
 from cluster.processes import descendants, process_table
 from cluster.scratch import LOCK
+from encoders.backends.nverrors import SessionsExhausted
 
 CLEAN_WITHIN_S = 60.0
 """How long folders of dead workers may lie: the next worker of the node removes them when it starts."""
 
-
+NODES = 2
+BACK_WITHIN_S = 90.0
+"""How long a node that a storm has killed may need to come back with its worker."""
 DISPATCHER_LOGS = ("dispatcher.log", "standby.log")
 
 
@@ -32,9 +36,9 @@ def repeated_encodes(root: Path, faults: Path | None = None) -> list[str]:
         faults: folder of the storm. Its store noted when each record landed, by a clock that no storm has shifted and
             also when the worker was killed before it could tell; without it, the workers' own log says so.
     """
-    told = [*_json_lines(root / "logs" / "encodes.jsonl")]
+    told = [*json_lines(root / "logs" / "encodes.jsonl")]
     landed: dict[str, float] = {}
-    for line in _json_lines(faults / "landed.jsonl") if faults else told:
+    for line in json_lines(faults / "landed.jsonl") if faults else told:
         landed[line["record"]] = min(line["at"], landed.get(line["record"], line["at"]))
     begun = {
         (line["task"], line["attempt"]): datetime.fromisoformat(line["timestamp"]).timestamp()
@@ -54,7 +58,7 @@ def repeated_encodes(root: Path, faults: Path | None = None) -> list[str]:
 
 def _dispatched(root: Path) -> Iterable[dict[str, Any]]:
     for name in DISPATCHER_LOGS:
-        yield from _json_lines(root / "logs" / name)
+        yield from json_lines(root / "logs" / name)
 
 
 def twins(root: Path) -> int:
@@ -67,9 +71,35 @@ def takeovers(root: Path) -> int:
     return sum(1 for line in _dispatched(root) if line.get("event") == "leading")
 
 
+def sessions_wanted_again(root: Path) -> tuple[int, int]:
+    """How many tasks got no encode session at their first try, and how many of those were done at a later one."""
+    refused: set[str] = set()
+    done: set[str] = set()
+    for line in _dispatched(root):
+        if line.get("event") == "task_failed" and line.get("code") == SessionsExhausted.code:
+            refused.add(line["task"])
+        elif line.get("event") == "task_done":
+            done.add(line["task"])
+    return len(refused), len(refused & done)
+
+
+def live_nodes(root: Path) -> int:
+    """How many nodes work, by the dispatcher that leads; waits for those that are on their way back."""
+    deadline = time.monotonic() + BACK_WITHIN_S
+    while (count := _live_nodes(root)) < NODES and time.monotonic() < deadline:
+        time.sleep(1.0)
+    return count
+
+
+def _live_nodes(root: Path) -> int:
+    with closing(sqlite3.connect(root / "farm.db")) as database:
+        (count,) = database.execute("SELECT count(*) FROM nodes WHERE state = 'alive' AND workers > 0").fetchone()
+    return int(count)
+
+
 def encodes(root: Path) -> tuple[int, int]:
     """How many records were finished, and how many of those by more than one attempt at once."""
-    records = [line["record"] for line in _json_lines(root / "logs" / "encodes.jsonl")]
+    records = [line["record"] for line in json_lines(root / "logs" / "encodes.jsonl")]
     return len(set(records)), len(records) - len(set(records))
 
 
@@ -142,13 +172,3 @@ def survivors(root: Path) -> list[str]:
     found = [info for info in process_table().values() if str(root) in info.command and not info.zombie]
     found += [info for info in descendants(os.getpid()) if not info.zombie]
     return [f"survivor {info.pid}: {info.command[:80]}" for info in found if info.pid != os.getpid()]
-
-
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value

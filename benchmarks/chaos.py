@@ -7,8 +7,8 @@ sessions run out, messages come twice or late, nodes are drained. Then it is qui
 accepted video READY or rejected with a code, each asset whole, nothing that was finished encoded again, no process,
 file or lease left behind. The exit status is 1 when anything of that does not hold.
 
-What the seed decides: the clips, who sends what when, and which fault comes after which pause. Which process is there
-to be hit depends on the moment.
+What the seed decides: the clips, who sends what when, and which fault comes after which pause: each kind once before
+any comes twice. Which process is there to be hit depends on the moment.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -31,7 +32,7 @@ import click
 from rich.console import Console
 
 from benchmarks import aftermath, leftovers
-from benchmarks.bystanders import SecondNode, Standby
+from benchmarks.bystanders import SecondNode, Standby, kept
 from benchmarks.corpus import verify
 from benchmarks.environment import write_results
 from benchmarks.farms import RunningFarm, embedded_farm
@@ -86,6 +87,10 @@ class Outcome:
     verified: int = 0
     corrupted: int = 0
     refused_sessions: int = 0
+    refused_tasks: int = 0
+    recovered_tasks: int = 0
+    nodes: int = 0
+    node_starts: int = 0
     messages: dict[str, int] = field(default_factory=dict)
 
 
@@ -136,6 +141,18 @@ class Senders:
                 self.outcome.sent.append(Sent(clip=clip, user=user, tier=tier, video_id=upload.video_id))
 
 
+def calm_down(farm: RunningFarm, storm: Storm, outcome: Outcome) -> None:
+    """Wait until everything is over, with a straggler among the last ones."""
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        straggling = threads.submit(storm.straggle, over.is_set)
+        try:
+            settle(farm, outcome)
+        finally:
+            over.set()
+        straggling.result()
+
+
 def settle(farm: RunningFarm, outcome: Outcome) -> None:
     """Wait until everything that was accepted is READY or rejected."""
     deadline = time.monotonic() + SETTLE_S
@@ -161,6 +178,8 @@ def look_around(
 ) -> None:
     """Everything that can be seen while the farm is still up."""
     root = farm.farm.cluster.root
+    outcome.nodes = aftermath.live_nodes(root)
+    outcome.refused_tasks, outcome.recovered_tasks = aftermath.sessions_wanted_again(root)
     outcome.corrupted = corrupted(faults)
     outcome.refused_sessions = refused(faults)
     outcome.messages = confused(faults)
@@ -207,6 +226,7 @@ def weather(
     sample: int,
     *,
     quick: bool = False,
+    only: Sequence[str] = (),
 ) -> Outcome:
     """One storm on a farm of its own."""
     outcome = Outcome()
@@ -228,13 +248,15 @@ def weather(
             standby.start()
             tell("farm is up")
             senders = Senders(farm, clips, seed, videos, outcome)
-            storm = Storm(farm.farm, node, standby, faults, seed, PAUSE_S, tell, quick=quick)
-            blow(farm, storm, senders, minutes)
-            outcome.faults = storm.done
-            tell("calm")
-            settle(farm, outcome)
-            tell("settled")
-            look_around(farm, outcome, faults, verifier, sample, random.Random(seed))
+            storm = Storm(farm.farm, node, standby, faults, seed, PAUSE_S, tell, quick=quick, only=only)
+            with kept(node, standby):
+                blow(farm, storm, senders, minutes)
+                outcome.faults = storm.done
+                tell("calm")
+                calm_down(farm, storm, outcome)
+                tell("settled")
+                look_around(farm, outcome, faults, verifier, sample, random.Random(seed))
+                outcome.node_starts = node.starts
         finally:
             standby.stop()
             node.kill()
@@ -251,6 +273,13 @@ def _end(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _faults(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name.startswith("_") or not callable(getattr(Storm, name, None)):
+            raise click.BadParameter(f"there is no fault {name}: they are the methods of benchmarks/storm.py")
+    return names
+
+
 @click.command(help=__doc__)
 @click.option("--minutes", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Length of the storm.")
 @click.option("--seed", default=1, show_default=True)
@@ -258,6 +287,7 @@ def _end(number: int, _frame: object) -> None:
 @click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with assay/.")
 @click.option("--sample", default=5, show_default=True, help="How many assets the verifier looks at.")
 @click.option("--quick", is_flag=True, help="Only faults that are over within half a minute.")
+@click.option("--only", multiple=True, metavar="FAULT", callback=_faults, help="Only this fault; may be given often.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep the farm's folder here.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
 def command(
@@ -267,6 +297,7 @@ def command(
     verifier: Path | None,
     sample: int,
     quick: bool,
+    only: tuple[str, ...],
     keep: Path | None,
     json_path: Path | None,
 ) -> None:
@@ -277,7 +308,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="reelmill-chaos-", ignore_cleanup_errors=True) as made:
         data = keep or Path(made)
         data.mkdir(parents=True, exist_ok=True)
-        outcome = weather(data, minutes, seed, videos, console, verifier, sample, quick=quick)
+        outcome = weather(data, minutes, seed, videos, console, verifier, sample, quick=quick, only=only)
     statuses = Counter(f"{sent.status} {sent.code}".strip() for sent in outcome.sent)
     console.print(
         f"seed {seed}, {minutes:g} minutes, {outcome.faults.total()} faults: {dict(outcome.faults)}", highlight=False
@@ -288,7 +319,9 @@ def command(
     console.print(
         f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; {outcome.twins} twins; "
         f"{outcome.takeovers} takeovers; {outcome.corrupted} segments changed on their way; "
-        f"{outcome.refused_sessions} sessions refused; messages {outcome.messages}; "
+        f"{outcome.refused_sessions} sessions refused to {outcome.refused_tasks} tasks, {outcome.recovered_tasks} of "
+        f"them done later; {outcome.nodes} nodes live, the second was started {outcome.node_starts} times; "
+        f"messages {outcome.messages}; "
         f"verified independently {outcome.verified}; {time.monotonic() - begin:.0f} s in all",
         highlight=False,
     )
@@ -297,6 +330,7 @@ def command(
     console.print(f"{len(outcome.violations)} violations")
     if json_path:
         results = {"seed": seed, "minutes": minutes, "statuses": dict(statuses), "faults": dict(outcome.faults)}
-        results |= {"encoded": outcome.encoded, "violations": outcome.violations}
+        results |= {"encoded": outcome.encoded, "twins": outcome.twins, "violations": outcome.violations}
+        results |= {"sessions_refused": outcome.refused_sessions, "nodes": outcome.nodes}
         write_results(json_path, "chaos", [results])
     sys.exit(1 if outcome.violations else 0)

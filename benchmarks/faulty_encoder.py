@@ -1,7 +1,8 @@
 """Encode sessions that run out when a storm wants it: segments fail as they do on a GPU that others have filled.
 
-The file is `sessions.json` in the folder REELMILL_FAULTS: {"until": CLOCK_MONOTONIC}. While it holds, every attempt to
-encode a segment ends in `SessionsExhausted`, before anything was written.
+The file is `sessions.json` in the folder REELMILL_FAULTS: {"lasts_s": …} until a segment begins, {"until":
+CLOCK_MONOTONIC} from then on: however long it takes until one begins, it and those after it meet the fault. While it
+holds, every attempt to encode a segment ends in `SessionsExhausted`, before anything was written.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ from encoders.backends.nverrors import SessionsExhausted
 
 
 def exhaust(folder: Path, lasts_s: float) -> None:
-    """Let no encode session be had for a time."""
-    fresh = folder / "sessions.new"
-    fresh.write_text(json.dumps({"until": time.monotonic() + lasts_s}))
-    fresh.replace(folder / "sessions.json")
+    """Let no encode session be had for a time, from the next one that is wanted."""
+    _tell(folder, {"lasts_s": lasts_s})
 
 
 def refused(folder: Path) -> int:
@@ -29,22 +28,50 @@ def refused(folder: Path) -> int:
 
 
 def spoil(worker: type[Any]) -> None:
-    """Wrap a worker's way to its confined children."""
-    confined = worker._confined
+    """Wrap a worker's two ways to encode: a confined child on the CPU, and one that is kept on a GPU."""
+    begin, confined = worker.__init__, worker._confined
+
+    def __init__(self: Any, *args: Any, **more: Any) -> None:
+        begin(self, *args, **more)
+        encode = self.gpu.encode
+
+        def spoiled_encode(*work: Any, **how: Any) -> Any:
+            _ask_for_session()
+            return encode(*work, **how)
+
+        self.gpu.encode = spoiled_encode
 
     def spoiled(self: Any, function: Any, *args: Any, **more: Any) -> Any:
-        folder = Path(os.environ["REELMILL_FAULTS"])
-        if getattr(function, "__name__", "") == "encode_segment" and _holds(folder):
-            with (folder / "sessions").open("a") as log:
-                log.write(".")
-            raise SessionsExhausted("the storm has taken all encode sessions")
+        if getattr(function, "__name__", "") == "encode_segment":
+            _ask_for_session()
         return confined(self, function, *args, **more)
 
+    worker.__init__ = __init__
     worker._confined = spoiled
+
+
+def _ask_for_session() -> None:
+    folder = Path(os.environ["REELMILL_FAULTS"])
+    if not _holds(folder):
+        return
+    with (folder / "sessions").open("a") as log:
+        log.write(".")
+    raise SessionsExhausted("the storm has taken all encode sessions")
 
 
 def _holds(folder: Path) -> bool:
     try:
-        return bool(time.monotonic() < json.loads((folder / "sessions.json").read_text())["until"])
+        told = json.loads((folder / "sessions.json").read_text())
     except (FileNotFoundError, ValueError):
         return False
+    if "until" not in told:
+        # Two workers may do so at once: either end will do.
+        told = {"until": time.monotonic() + told["lasts_s"]}
+        _tell(folder, told)
+    return bool(time.monotonic() < told["until"])
+
+
+def _tell(folder: Path, told: dict[str, float]) -> None:
+    fresh = folder / f"sessions.new-{os.getpid()}"
+    fresh.write_text(json.dumps(told))
+    fresh.replace(folder / "sessions.json")

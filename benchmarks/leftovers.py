@@ -11,11 +11,13 @@ import json
 import os
 import sqlite3
 import time
+from collections.abc import Mapping, Set
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cluster import layout
 from cluster.caretaker import PAGE, Caretaker
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
@@ -57,21 +59,38 @@ def orphaned_objects(root: Path) -> list[str]:
             for video_id, plan in database.execute("SELECT video_id, plan FROM jobs WHERE state = 'completed'")
             if plan
         }
+        works = {work_id for (work_id,) in database.execute("SELECT id FROM works")}
     store = root / "objects"
     found = [f"orphan {path}" for folder in ("tmp", "uploads") for path in _files(store / folder)]
     for path in _files(store / "objects"):
         key = path.relative_to(store / "objects").as_posix()
-        kind, video_id, rest = [*key.split("/", 2), "", ""][:3]
-        status, source_key = videos.get(video_id, (VideoStatus.DELETED, ""))
-        explained = {
-            "sources": key == source_key,
-            "assets": status.rejected or (video_id, rest.partition("/")[0]) in assets,
-            "work": status.rejected,
-            "fingerprints": status.playable or status.rejected,
-        }
-        if not explained.get(kind, False):
-            found.append(f"orphan {key}: its video is {status}")
+        if not explained(key, videos, assets, works):
+            found.append(f"orphan {key}: no row names it")
     return found
+
+
+def explained(
+    key: str, videos: Mapping[str, tuple[VideoStatus, str]], assets: Set[tuple[str, str]], works: Set[str]
+) -> bool:
+    """Whether rows say why an object is there.
+
+    Args:
+        videos: id -> status and key of its source.
+        assets: videos with the asset keys of their completed jobs.
+        works: ids of the registered ones.
+    """
+    if key.startswith(layout.WORKS):
+        # The catalogue itself is kept in order by whoever changes a work: the one that counts, and the one before.
+        folder, _, work_id = key.removeprefix(layout.WORKS).partition("/")
+        return folder != "fingerprints" or work_id in works
+    kind, video_id, rest = [*key.split("/", 2), "", ""][:3]
+    status, source_key = videos.get(video_id, (VideoStatus.DELETED, ""))
+    return {
+        "sources": key == source_key,
+        "assets": status.rejected or (video_id, rest.partition("/")[0]) in assets,
+        "work": status.rejected,
+        "fingerprints": status.playable or status.rejected,
+    }.get(kind, False)
 
 
 async def _housekeeping(root: Path) -> None:

@@ -11,18 +11,21 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import aftermath
 from benchmarks.bystanders import NODE_ADDRESS, STANDBY, SecondNode, Standby, send_signal
+from benchmarks.fault_bag import Bag
 from benchmarks.faulty_clock import set_clocks
 from benchmarks.faulty_encoder import exhaust
 from benchmarks.faulty_messages import confuse
 from benchmarks.faulty_store import corrupt_next, landed, set_mode
+from benchmarks.stragglers import at_work, slow_down
 from cluster.errors import DatabaseUnavailable, RowMissing
 from cluster.metadata.database import Database
 from cluster.metadata.nodes import ask_to_drain
-from cluster.processes import ProcessInfo, descendants
+from cluster.processes import ProcessInfo, descendants, process_table
 from gateway.farm import Farm
 
 HOUR_S = 3_600.0
@@ -30,6 +33,12 @@ WORK_WITHIN_S = 60.0
 """After so long without a finished record the next fault comes all the same."""
 RESTART_WITHIN_S = 120.0
 """How long a rolling restart waits for one process before it goes on with the next."""
+BACK_WITHIN_S = 45.0
+"""How long is waited for a node that was killed before it is told of its end."""
+SLOW_FOR_S = 20.0
+STRAGGLE_WITHIN_S = 180.0
+FEW_JOBS = 3
+"""With so few jobs left, a worker soon finds nothing to do while another is slow."""
 Fault = Callable[[], bool]
 
 
@@ -40,6 +49,10 @@ class Storm:
         seed: of the choice and of the pauses; which process is hit depends on what runs at the moment.
         folder: of the control files that the spoiled processes look at.
         quick: only faults that are over within half a minute.
+        only: names of faults; empty: all.
+
+    Raises:
+        ValueError: `only` names a fault that there is not.
     """
 
     def __init__(
@@ -53,6 +66,7 @@ class Storm:
         tell: Callable[[str], None],
         *,
         quick: bool = False,
+        only: Sequence[str] = (),
     ) -> None:
         self.farm = farm
         self.node = node
@@ -66,10 +80,11 @@ class Storm:
         self.stopping = threading.Event()
         self._landed = 0
         self._undoing: list[threading.Thread] = []
-        self._faults: dict[Fault, int] = {
+        faults: dict[Fault, int] = {
             self.kill_worker: 4,
             self.kill_confined: 4,
             self.hang_worker: 2,
+            self.slow_worker: 2,
             self.kill_dispatcher: 2,
             self.hang_dispatcher: 2,
             self.kill_gateway: 2,
@@ -87,13 +102,17 @@ class Storm:
             self.step_clock: 1,
         }
         if not quick:
-            self._faults |= {
+            faults |= {
                 self.kill_ray: 1,
                 self.lock_database_for_a_minute: 1,
                 self.drain_head: 1,
                 self.announce_nodes_end: 1,
                 self.restart_all: 1,
             }
+        if unknown := set(only) - {fault.__name__ for fault in faults}:
+            raise ValueError(f"there is no fault {', '.join(sorted(unknown))}")
+        named = {fault: weight for fault, weight in faults.items() if not only or fault.__name__ in only}
+        self._bag = Bag(named, random.Random(f"{seed}/faults"))
 
     def run(self) -> None:
         """Storm until `stopping` is set; then nothing is stopped, killed or broken any more."""
@@ -101,14 +120,14 @@ class Storm:
             self._await_work()
             if self.stopping.is_set():
                 break
-            (fault,) = self.random.choices(list(self._faults), list(self._faults.values()))
-            self._mend()
+            fault = self._bag.draw()
             if fault():
                 self.done[fault.__name__] += 1
                 self.tell(fault.__name__)
+            else:
+                self._bag.put_back(fault)
         for undoing in self._undoing:
             undoing.join()
-        self._mend()
 
     def _await_work(self) -> None:
         """Let something be finished between two faults, also on a machine where a worker takes a minute to start."""
@@ -117,10 +136,6 @@ class Storm:
             if self.stopping.wait(0.5):
                 return
         self._landed = landed(self.folder)
-
-    def _mend(self) -> None:
-        self.node.mend()
-        self.standby.mend()
 
     # -- processes
 
@@ -152,6 +167,40 @@ class Storm:
         """A worker's process stands still for a while, or until somebody ends it."""
         lasts_s = 10.0 if self.quick else self.random.choice((10.0, 300.0))
         return self._hang(self._pick(self._workers()), lasts_s)
+
+    def slow_worker(self) -> bool:
+        """A worker's encoding is ten times as slow for a while."""
+        worker = self._pick(self._workers())
+        if worker is None:
+            return False
+        self._keep(lambda: slow_down(worker, SLOW_FOR_S, self.stopping.is_set))
+        return True
+
+    def straggle(self, over: Callable[[], bool]) -> None:
+        """After the storm, when hardly anything is left to do: a worker is slow while another has nothing to do.
+
+        That is when a twin starts; in a storm the queue is never empty. Ends with the first twin, or when it is over.
+        """
+        root = self.farm.cluster.root
+        before = aftermath.twins(root)
+        end = time.monotonic() + STRAGGLE_WITHIN_S
+
+        def enough() -> bool:
+            return over() or time.monotonic() > end or aftermath.twins(root) > before
+
+        while not enough():
+            worker = self._pick([info for info in self._workers() if at_work(info.pid, process_table())])
+            if worker is not None and self._jobs_left() <= FEW_JOBS:
+                slow_down(worker, SLOW_FOR_S, enough)
+            time.sleep(0.2)
+
+    def _jobs_left(self) -> int:
+        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
+            try:
+                (count,) = database.execute("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()
+            except sqlite3.OperationalError:
+                return FEW_JOBS + 1
+        return int(count)
 
     def kill_dispatcher(self) -> bool:
         """kill -9 of the dispatcher that leads."""
@@ -194,7 +243,6 @@ class Storm:
                     return True
         self.standby.stop()
         self.node.kill()
-        self._mend()
         return True
 
     # -- nodes
@@ -208,8 +256,12 @@ class Storm:
 
     def announce_nodes_end(self) -> bool:
         """The second node is told of its end, as spot machines are, and loses its power when the time is over."""
-        node = next((node for node, address in self._nodes() if address == NODE_ADDRESS), None)
-        return node is not None and self._drain(node, 20.0) and self._after(22.0, self.node.kill)
+        end = time.monotonic() + BACK_WITHIN_S
+        while not (found := [node for node, address in self._nodes() if address == NODE_ADDRESS]):
+            if time.monotonic() > end or self.stopping.wait(1.0):
+                return False
+        node = found[0]
+        return self._drain(node, 20.0) and self._after(22.0, self.node.kill)
 
     def _nodes(self) -> list[tuple[str, str]]:
         """Ids and addresses of the nodes that work."""
@@ -295,8 +347,8 @@ class Storm:
         return bool(locked)
 
     def exhaust_sessions(self) -> bool:
-        """No encode session can be had for a while."""
-        exhaust(self.folder, 25.0)
+        """No encode session can be had for a while, from the next one that is wanted."""
+        exhaust(self.folder, 12.0)
         return True
 
     def confuse_messages(self) -> bool:

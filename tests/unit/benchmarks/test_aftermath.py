@@ -114,3 +114,19 @@ def test_an_attempt_that_nobody_has_started_is_told(tmp_path: Path) -> None:
     write_logs(tmp_path, [(3, 100.0)], {1: 90.0})
     (told,) = aftermath.repeated_encodes(tmp_path)
     assert "unseen" in told
+
+
+def test_tasks_that_got_no_session_and_those_of_them_that_were_done_later_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    refused = {"event": "task_failed", "code": "encode_sessions_exhausted"}
+    for name, lines in {
+        "dispatcher.log": [
+            refused | {"task": "j/segment/0"},
+            refused | {"task": "j/segment/0"},
+            {"event": "task_failed", "code": "store_full", "task": "j/segment/1"},
+            refused | {"task": "j/segment/2"},
+        ],
+        "standby.log": [{"event": "task_done", "task": "j/segment/0"}, {"event": "task_done", "task": "j/segment/1"}],
+    }.items():
+        (tmp_path / "logs" / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert aftermath.sessions_wanted_again(tmp_path) == (2, 1)

@@ -101,26 +101,57 @@ async def test_answers_come_twice_or_late_and_other_messages_as_ever(
     assert dispatcher.inbox.qsize() == 1
 
 
-def test_sessions_run_out_for_segments_only_and_the_task_waits(faults: Path) -> None:
-    class Spoiled:
-        def _confined(self, function: Any, *args: Any) -> Any:
-            return function(*args)
+class Spoiled:
+    """A worker, as far as encoding is concerned."""
 
-    def encode_segment() -> str:
-        return "encoded"
+    def __init__(self) -> None:
+        self.gpu = SimpleNamespace(encode=lambda *_, stop: "encoded there")
 
-    def probe_source() -> str:
-        return "probed"
+    def _confined(self, function: Any, *args: Any) -> Any:
+        return function(*args)
 
-    faulty_encoder.spoil(Spoiled)
-    worker = Spoiled()
+
+@pytest.fixture
+def worker(faults: Path) -> Any:
+    kind = type("SpoiledHere", (Spoiled,), {})
+    faulty_encoder.spoil(kind)
+    return kind()
+
+
+def encode_segment() -> str:
+    return "encoded"
+
+
+def probe_source() -> str:
+    return "probed"
+
+
+def test_sessions_run_out_for_segments_only_and_the_task_waits(faults: Path, worker: Any) -> None:
     assert worker._confined(encode_segment) == "encoded"
+    assert worker.gpu.encode("work", stop=None) == "encoded there"
     faulty_encoder.exhaust(faults, 60.0)
     assert worker._confined(probe_source) == "probed"
     with pytest.raises(SessionsExhausted) as caught:
         worker._confined(encode_segment)
-    assert faulty_encoder.refused(faults) == 1
+    with pytest.raises(SessionsExhausted):
+        worker.gpu.encode("work", stop=None)
+    assert faulty_encoder.refused(faults) == 2
     decision: Decision = next_step(
         Failure.of(caught.value), History(infrastructure_failures=1), SchedulerSettings(), 0.0
     )
     assert decision.step is Step.LATER
+
+
+def test_sessions_run_out_when_one_is_wanted_and_come_back(
+    faults: Path, worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    faulty_encoder.exhaust(faults, 10.0)
+    now += 300.0  # nothing was encoded meanwhile
+    for _ in range(2):
+        with pytest.raises(SessionsExhausted):
+            worker._confined(encode_segment)
+        now += 9.0
+    assert worker._confined(encode_segment) == "encoded"
+    assert faulty_encoder.refused(faults) == 2
