@@ -5,7 +5,8 @@ on when a dispatcher is killed with SIGKILL. Two cases: a standby takes over, an
 
 - *back to full use*: from the kill until as many slots work as did before it (the median of the ten seconds before);
   slots that run dry meanwhile count as what they are, idle.
-- *repeated*: tasks that were begun again although an earlier attempt of them ran or had ended. Must be 0.
+- *repeated*: tasks that were begun again although an earlier attempt of them ran or had ended, twins of stragglers
+  apart (when the queue runs dry, idle slots get them; the dispatchers' logs say which). Must be 0.
 - *lost*: jobs that do not end as COMPLETED, or tasks that no slot ran to the end. Must be 0.
 """
 
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -28,6 +30,7 @@ import click
 from sqlalchemy import func, select
 
 from benchmarks.environment import write_results
+from benchmarks.farm_log import json_lines
 from benchmarks.simulated_workers import SimulatedWorkers, back_at, level_before
 from cluster.metadata import jobs
 from cluster.metadata.database import Database
@@ -181,9 +184,9 @@ class RecoveryRun:
 
 async def measure(
     *, tasks: int, kills: int, segment_s: float, jobs_count: int, folder: Path, database_url: str
-) -> tuple[list[Recovery], int, int]:
-    """Kill dispatchers in turn, both ways. Returns (recoveries, repeated tasks, lost jobs)."""
-    settings = ClusterSettings(data_dir=folder, database_url=database_url)
+) -> tuple[list[Recovery], int, int, int]:
+    """Kill dispatchers in turn, both ways. Returns (recoveries, repeated tasks, twins, lost jobs)."""
+    settings = ClusterSettings(data_dir=folder, database_url=database_url, log_json=True)
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
     workers = SimulatedWorkers(slots=tasks, segment_s=segment_s, minutes=JOB_MINUTES)
@@ -207,14 +210,21 @@ async def measure(
             recoveries.append(recovery)
             print_recovery(recovery)
         await finish(database, jobs_count)
-    repeated = sum(1 for count in workers.begun.values() if count > 1)
+    twins = twins_of(folder)
+    repeated = sum(1 for task, count in workers.begun.items() if count - twins[task] > 1)
     async with database.read() as session:
         completed = await session.scalar(
             select(func.count()).where(Job.state == str(JobState.COMPLETED)).select_from(Job)
         )
     await workers.close()
     await database.close()
-    return recoveries, repeated, jobs_count - int(completed or 0)
+    return recoveries, repeated, twins.total(), jobs_count - int(completed or 0)
+
+
+def twins_of(folder: Path) -> Counter[str]:
+    """Task -> twins that the dispatchers started, by their logs."""
+    lines = (line for path in folder.glob("dispatcher-*.log") for line in json_lines(path))
+    return Counter(line["task"] for line in lines if line.get("event") == "task_started" and line.get("twin"))
 
 
 async def finish(database: Database, count: int) -> None:
@@ -253,18 +263,21 @@ def command(
     with tempfile.TemporaryDirectory(prefix="recovery-") as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        recoveries, repeated, lost = asyncio.run(
+        recoveries, repeated, twins, lost = asyncio.run(
             measure(
                 tasks=tasks, kills=kills, segment_s=segment_s, jobs_count=jobs_count, folder=folder,
                 database_url=database_url,
             )
         )  # fmt: skip
     worst = max((it.seconds for it in recoveries), default=0.0)
-    print(f"{tasks} slots, {kills} kills: back to full use within {worst:.1f} s; repeated {repeated}, lost {lost}")
+    print(
+        f"{tasks} slots, {kills} kills: back to full use within {worst:.1f} s; "
+        f"repeated {repeated}, lost {lost}, {twins} twins"
+    )
     if json_path is not None:
         results = {
             "slots": tasks, "segment_s": segment_s, "kills": [asdict(it) for it in recoveries],
-            "repeated": repeated, "lost": lost,
+            "repeated": repeated, "lost": lost, "twins": twins,
         }  # fmt: skip
         write_results(json_path, "recovery", results)
     if repeated or lost:
