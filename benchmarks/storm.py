@@ -16,12 +16,13 @@ from pathlib import Path
 
 from benchmarks import aftermath
 from benchmarks.bystanders import NODE_ADDRESS, STANDBY, SecondNode, Standby, send_signal
+from benchmarks.farm_log import read_farm_log
 from benchmarks.fault_bag import Bag
 from benchmarks.faulty_clock import set_clocks
 from benchmarks.faulty_encoder import exhaust
 from benchmarks.faulty_messages import confuse
 from benchmarks.faulty_store import corrupt_next, landed, set_mode
-from benchmarks.stragglers import at_work, slow_down
+from benchmarks.stragglers import CRAWLING, SLOW, at_work, slow_down
 from cluster.errors import DatabaseUnavailable, RowMissing
 from cluster.metadata.database import Database
 from cluster.metadata.nodes import ask_to_drain
@@ -36,7 +37,10 @@ RESTART_WITHIN_S = 120.0
 BACK_WITHIN_S = 45.0
 """How long is waited for a node that was killed before it is told of its end."""
 SLOW_FOR_S = 20.0
-STRAGGLE_WITHIN_S = 180.0
+CRAWLS_FOR_S = 50.0
+"""Shorter than any task's timeout (60 s at least): a twin is what shall end it."""
+MOST_STRAGGLERS = 4
+"""A twin needs an idle worker: if there was none, the next segment is slowed, until the last ones are gone."""
 FEW_JOBS = 3
 """With so few jobs left, a worker soon finds nothing to do while another is slow."""
 Fault = Callable[[], bool]
@@ -173,26 +177,38 @@ class Storm:
         worker = self._pick(self._workers())
         if worker is None:
             return False
-        self._keep(lambda: slow_down(worker, SLOW_FOR_S, self.stopping.is_set))
+        self._keep(lambda: slow_down(worker, SLOW, SLOW_FOR_S, self.stopping.is_set))
         return True
 
     def straggle(self, over: Callable[[], bool]) -> None:
         """After the storm, when hardly anything is left to do: a worker is slow while another has nothing to do.
 
-        That is when a twin starts; in a storm the queue is never empty. Ends with the first twin, or when it is over.
+        That is when a twin starts; in a storm the queue is never empty. Ends with the first twin, or when all is over.
         """
         root = self.farm.cluster.root
         before = aftermath.twins(root)
-        end = time.monotonic() + STRAGGLE_WITHIN_S
+        tries = 0
 
         def enough() -> bool:
-            return over() or time.monotonic() > end or aftermath.twins(root) > before
+            return over() or aftermath.twins(root) > before
 
-        while not enough():
-            worker = self._pick([info for info in self._workers() if at_work(info.pid, process_table())])
-            if worker is not None and self._jobs_left() <= FEW_JOBS:
-                slow_down(worker, SLOW_FOR_S, enough)
-            time.sleep(0.2)
+        while not enough() and tries < MOST_STRAGGLERS:
+            if self._jobs_left() <= FEW_JOBS and (found := self._encoding()):
+                tries += 1
+                slow_down(self.random.choice(found), CRAWLING, CRAWLS_FOR_S, enough)
+            time.sleep(0.5)
+
+    def _encoding(self) -> list[int]:
+        """Pids of workers that encode a segment now: neither an inspection nor a package has a twin."""
+        logs = [read_farm_log(self.farm.cluster.root / "logs" / name) for name in aftermath.DISPATCHER_LOGS]
+        said = {
+            log.joined.get(attempt.worker)
+            for log in logs
+            for attempt in log.attempts
+            if attempt.kind == "segment" and attempt.ended_at is None
+        }
+        table = process_table()
+        return sorted(info.pid for info in self._workers() if info.pid in said and at_work(info.pid, table))
 
     def _jobs_left(self) -> int:
         with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:

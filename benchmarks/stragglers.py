@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from benchmarks.bystanders import send_signal
 from cluster.processes import ProcessInfo, descendants, process_table
 
-STILL_S, MOVES_S = 0.9, 0.1
-"""One turn: what it does takes about ten times as long."""
+TURN_S = 1.0
+SLOW, CRAWLING = 0.1, 0.02
+"""Share of a turn in which the process may work: what it does takes ten times as long, or fifty."""
 CONFINED = "encoders.forkserver"
 
 
@@ -23,14 +24,14 @@ def at_work(worker: int, table: Mapping[int, ProcessInfo]) -> list[int]:
     return sorted(pid for pid, info in below.items() if info.parent in below)
 
 
-def slow_down(worker: int, lasts_s: float, over: Callable[[], bool]) -> None:
+def slow_down(worker: int, pace: float, lasts_s: float, over: Callable[[], bool]) -> None:
     """Slow a worker's confined children for a time, or until told that it is over. None is left standing."""
     end = time.monotonic() + lasts_s
     while time.monotonic() < end and not over():
         held = [pid for pid in at_work(worker, process_table()) if send_signal(pid, signal.SIGSTOP)]
         try:
-            time.sleep(STILL_S)
+            time.sleep((1.0 - pace) * TURN_S)
         finally:
             for pid in held:
                 send_signal(pid, signal.SIGCONT)
-        time.sleep(MOVES_S)
+        time.sleep(pace * TURN_S)
