@@ -18,6 +18,7 @@ class Attempt:
         task: "job/kind" or "job/kind/part".
         ended_at: None while it runs, and for good when its worker was lost.
         cpu_s: processor seconds of encoding, or of what failed; of other tasks workers tell time on the clock only.
+        wall_s: how long its worker had it, by the worker's clock; 0 when it was not done.
         code: of its failure; empty when it was done.
     """
 
@@ -27,6 +28,7 @@ class Attempt:
     started_at: float
     ended_at: float | None = None
     cpu_s: float = 0.0
+    wall_s: float = 0.0
     code: str = ""
 
     @property
@@ -104,6 +106,7 @@ def read_farm_log(path: Path) -> FarmLog:
                 continue
             ended.ended_at = at
             ended.code = line.get("code", "")
+            ended.wall_s = float(line.get("wall_s") or 0.0)
             measured = line.get("engine_s") if ended.kind == "segment" else None
             ended.cpu_s = float(measured or line.get("evidence", {}).get("cpu_s") or 0.0)
     return log

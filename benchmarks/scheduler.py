@@ -206,11 +206,50 @@ def _p99_us(seconds: list[float]) -> float:
 
 
 @click.command()
-@click.option("--jobs", default=1_000_000, show_default=True, help="Longest queue; tenths of it are measured too.")
+@click.option(
+    "--jobs", default=1_000_000, show_default=True, help="Longest queue; tenths of it are measured too; 0: none."
+)
 @click.option("--slots", default=1_000, show_default=True, help="Busy slots for decisions per second.")
+@click.option("--loop-s", default=0.0, help="Run the dispatcher's whole loop on SQLite for so long with so many slots.")
+@click.option(
+    "--ray", "videos", default=0, help="Idle time between tasks of a real farm, read off so many short videos."
+)
+@click.option("--ray-slots", default=2, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def command(jobs: int, slots: int, json_path: Path | None) -> None:
-    """Cost of the scheduler's decisions as the queue grows to a million jobs."""
+def command(jobs: int, slots: int, loop_s: float, videos: int, ray_slots: int, json_path: Path | None) -> None:
+    """Cost of the scheduler's decisions as the queue grows to a million jobs; of the loop around it; of a real farm."""
+    results = measure_engine(jobs, slots) if jobs else {}
+    if loop_s:
+        results["loop"] = _measure_loop(slots, loop_s)
+    if videos:
+        results["slot_idle"] = _measure_slot_idle(ray_slots, videos)
+    if json_path is not None:
+        write_results(json_path, "scheduler", results)
+
+
+def _measure_loop(slots: int, seconds: float) -> dict[str, Any]:
+    from benchmarks.dispatch_rate import measure_dispatch_rate
+
+    found = measure_dispatch_rate(slots, seconds)
+    if found.failed:
+        raise click.ClickException(f"{found.failed} jobs failed: the rate would say nothing")
+    print(f"{found.per_s:,.0f} decisions per second of the whole loop, {slots} slots, SQLite;")
+    print(f"{found.per_cpu_s:,.0f} per second of its processor time")
+    return {**asdict(found), "per_s": found.per_s, "per_cpu_s": found.per_cpu_s}
+
+
+def _measure_slot_idle(slots: int, videos: int) -> dict[str, Any]:
+    from benchmarks.slot_idle import measure_slot_idle
+
+    found = measure_slot_idle(slots, videos)
+    median_s, p95_s = found.percentile_s(0.5), found.percentile_s(0.95)
+    print(f"{len(found.pauses_s)} pauses between tasks that waited, on {slots} slots of a real farm:")
+    print(f"median {1e3 * median_s:.0f} ms, p95 {1e3 * p95_s:.0f} ms")
+    return {**asdict(found), "median_s": median_s, "p95_s": p95_s}
+
+
+def measure_engine(jobs: int, slots: int) -> dict[str, Any]:
+    """The engine alone: how a decision's cost grows with the queue, and how many it makes."""
     sizes = [size for size in (jobs // 1000, jobs // 100, jobs // 10, jobs) if size >= 100]
     points: list[Point] = []
     print(f"{'queued':>9} {'enqueue':>16} {'complete':>16} {'choose':>16} {'per job':>10}   (µs median / p99)")
@@ -226,9 +265,4 @@ def command(jobs: int, slots: int, json_path: Path | None) -> None:
     rate = measure_rate(slots, min(jobs, 100_000))
     print(f"a queue twice as long adds {slope:.2f} µs to a choice")
     print(f"{rate:,.0f} completions with their decisions per second, {slots} busy slots")
-    if json_path is not None:
-        write_results(
-            json_path,
-            "scheduler",
-            {"points": [asdict(point) for point in points], "slope_us_per_doubling": slope, "decisions_per_s": rate},
-        )
+    return {"points": [asdict(point) for point in points], "slope_us_per_doubling": slope, "decisions_per_s": rate}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.ledger import ClaimedJob, Write
@@ -36,10 +37,23 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWrite:
-    """A write that belongs to a job: dropped with it when its claim is lost."""
+    """A write that belongs to a job: dropped with it when its claim is lost.
+
+    Attributes:
+        replaces: what it says anew, so that an earlier write of it in the same transaction is needless; empty: nothing.
+    """
 
     job_id: str
     write: Write
+    replaces: str = ""
+
+
+def latest_only(writes: Sequence[JobWrite]) -> list[JobWrite]:
+    """The writes of a transaction without those that a later one replaces, in their order."""
+    last = {(each.job_id, each.replaces): number for number, each in enumerate(writes)}
+    return [
+        each for number, each in enumerate(writes) if not each.replaces or last[each.job_id, each.replaces] == number
+    ]
 
 
 def job_submitted(claimed: ClaimedJob, tasks: tuple[TaskSpec, ...]) -> events.JobSubmitted:

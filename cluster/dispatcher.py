@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from cluster import breakdown, ledger
-from cluster.active_jobs import ActiveJob, Finished, JobWrite, as_started, job_submitted, worker_joined
+from cluster.active_jobs import ActiveJob, Finished, JobWrite, as_started, job_submitted, latest_only, worker_joined
 from cluster.errors import DatabaseUnavailable, FencedOut
 from cluster.explanations import as_json
 from cluster.ledger import ClaimedJob, Write
@@ -207,7 +207,7 @@ class Dispatcher:
                 decided += self.engine.handle(event)
         writes += [write for each in decided for write in self._writes_of(each)]
         if writes:
-            await self._commit(writes)
+            await self._commit(latest_only(writes))
         for each in decided:
             self._act(each)
         await self._tell()
@@ -243,7 +243,8 @@ class Dispatcher:
             case TaskKind.INSPECT:
                 return [done, self._planned(job, outcome, writes)]
             case TaskKind.SEGMENT:
-                writes.append(JobWrite(job_id=start.job_id, write=self._progress(job, start.task_id)))
+                write = self._progress(job, start.task_id)
+                writes.append(JobWrite(job_id=start.job_id, write=write, replaces="progress"))
             case TaskKind.PACKAGE:
                 job.done = outcome
         return [done]
