@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from encoders.backends.probe import PROOF_VARIABLE
 from fakes.gpu import Gpu, environment
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -49,6 +50,8 @@ def install(
     command = [compiler() or "cc", "-shared", "-fPIC", "-o", str(built), str(source), "-Wl,-soname,libcuda.so.1"]
     subprocess.run(command, check=True)
     env = dict(os.environ, LD_LIBRARY_PATH=str(folder))
+    # What this process was told of its own machine is nothing of the one made here.
+    env.pop(PROOF_VARIABLE, None)
     if libraries:
         (folder / "PyNvVideoCodec.py").write_text("from fakes.nvc import *\n")
         (folder / "cupy.py").write_text("from fakes.cupy_host import *\nfrom fakes.cupy_host import cuda\n")
