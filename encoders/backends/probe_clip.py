@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from av.packet import Packet
 
+from encoders.backends.shared_cores import shared_cores
+
 CPU_ENCODERS = {
     "h264/8/420": ("libx264", "yuv420p", {"preset": "veryfast", "crf": "28", "bf": "3"}),
     "hevc/8/420": ("libx265", "yuv420p", {"preset": "ultrafast", "crf": "30", "x265-params": "log-level=none:pools=1"}),
@@ -76,6 +78,8 @@ def make_clip(kind: str, width: int = 320, height: int = 240, frames: int = 12) 
     encoder.gop_size = frames
     encoder.thread_count = 1
     encoder.options = options
+    with shared_cores():
+        encoder.open()
     packets: list[Packet[Any]] = []
     for number in range(frames):
         packets += encoder.encode(moving_picture(number, width, height).reformat(format=pixel_format))

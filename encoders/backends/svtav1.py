@@ -14,6 +14,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from encoders.av1 import sequence_headers
+from encoders.backends.shared_cores import shared_cores
 from encoders.ladder import Rendition
 from encoders.plan import Grid
 from encoders.tuning import tuning_of, tunings_of
@@ -59,7 +60,8 @@ def open_svtav1(rendition: Rendition, grid: Grid, preset: str) -> VideoCodecCont
     context.gop_size = grid.gop_frames
     context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1  # BT.709, limited
     context.options = svt_options(rendition, grid, preset)
-    context.open()
+    with shared_cores():
+        context.open()
     return context
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from media_clips import PROFILE, decoded, even_times, probed, read_number, write
 
 from encoders.av1 import sequence_headers
 from encoders.backends.registry import encoder_id_of
+from encoders.backends.svtav1 import open_svtav1
 from encoders.errors import VerificationFailed
 from encoders.ladder import Codec
 from encoders.look import Look
@@ -72,3 +74,11 @@ def _look(folder: Path, plan: Plan) -> Look:
     for number, (_, luma) in enumerate(small):
         look.take(number, luma)
     return look
+
+
+def test_an_encoder_leaves_the_cores_to_others(asset: tuple[Plan, Path]) -> None:
+    """SVT-AV1 takes real-time priority where it may, as root may."""
+    context = open_svtav1(asset[0].renditions[-1], asset[0].grid, "ultrafast") if asset[0].grid else None
+    policies = {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}
+    assert context is not None
+    assert policies <= {os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE}

@@ -13,6 +13,7 @@ from encoders.backends import probe_clip
 from encoders.backends.nverrors import DeviceFault
 from encoders.backends.nvparams import NvCodec
 from encoders.backends.nvstream import strip_parameter_sets, tag_parameter_sets
+from encoders.backends.shared_cores import shared_cores
 
 FRAMES = 6
 ENCODERS: dict[NvCodec, tuple[str, dict[str, str]]] = {
@@ -29,6 +30,8 @@ def stream_of(codec: NvCodec) -> list[bytes]:
     encoder.width, encoder.height, encoder.pix_fmt = 192, 128, "yuv420p"
     encoder.time_base, encoder.gop_size, encoder.thread_count, encoder.max_b_frames = Fraction(1, 25), 50, 1, 0
     encoder.options = options
+    with shared_cores():
+        encoder.open()
     packets: list[Any] = []
     for number in range(FRAMES):
         packets += encoder.encode(probe_clip.moving_picture(number, 192, 128))
