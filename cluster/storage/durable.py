@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,8 +77,10 @@ def make_folder(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.mkdir()
         sync_folder(folder.parent)
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(errno.EEXIST, "a file is where a folder should be", str(folder))
+    # One look, since what was there at the first of two may be removed before the second.
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file is where a folder should be", str(folder))
 
 
 def remove_empty_folders(folder: Path, root: Path) -> None:
