@@ -26,6 +26,8 @@ STORE = Failure(code="store_unavailable", fault=Fault.INFRASTRUCTURE, detail="50
 INPUT = Failure(code="damaged", fault=Fault.INPUT, detail="too much does not decode")
 BUSY = Failure(code="encode_sessions_exhausted", fault=Fault.DEVICE, detail="sessions are used up")
 
+LANES = ("nvenc", "hybrid", "cpu")
+
 
 def task(
     task_id: str,
@@ -49,6 +51,11 @@ def plan(job_id: str, segments: int = 3, **more: Any) -> tuple[TaskSpec, ...]:
         *(task(name, position=index, **more) for index, name in enumerate(ids)),
         task(f"{job_id}/package", TaskKind.PACKAGE, needs=tuple(ids), position=segments),
     )
+
+
+def segments(number: int) -> tuple[TaskSpec, ...]:
+    """Segments of job a, which any backend may encode."""
+    return tuple(task(f"a/s{index}", position=index, backends=LANES) for index in range(number))
 
 
 class Farm:
@@ -171,6 +178,23 @@ class Farm:
             task_id, attempt = next(iter(self.running))
             self.done(task_id, start=self.running[(task_id, attempt)])
         raise AssertionError("the farm does not come to rest")
+
+
+def two_nodes(**settings: Any) -> Farm:
+    """A CPU slot on each of two nodes."""
+    farm = Farm(**settings)
+    farm.join("w0", node_id="n0")
+    farm.join("w1", node_id="n1")
+    return farm
+
+
+def gpu_farm(gpus: int = 2) -> Farm:
+    """So many nodes with a GPU, and one with a CPU slot."""
+    farm = Farm()
+    for index in range(gpus):
+        farm.join(f"g{index}", device_id=f"GPU-{index}", backends=("nvenc",), node_id=f"n{index}")
+    farm.join("c", node_id="n9")
+    return farm
 
 
 def starts(out: list[Instruction]) -> list[tuple[str, int]]:

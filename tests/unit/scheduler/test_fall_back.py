@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from farm_driver import Farm, checks, starts, task
+from farm_driver import LANES, Farm, checks, starts, task
 
 from encoders.errors import Failure, Fault
 from scheduler import events
 from scheduler.instructions import FellBack, SaveJob
 from scheduler.jobs import GpuPolicy, JobState
-
-LANES = ("nvenc", "hybrid", "cpu")
 
 
 def failure(code: str) -> Failure:
