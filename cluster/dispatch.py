@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cluster.caretaker import Caretaker
-from cluster.dispatcher import Dispatcher, OpenPool
+from cluster.dispatcher import Dispatcher
 from cluster.doorbell import JOBS, Doorbell
 from cluster.errors import ClusterUnavailable, DatabaseUnavailable
 from cluster.logs import configure_logging
@@ -29,8 +30,9 @@ from cluster.metadata.clock import lease_now
 from cluster.metadata.database import Database
 from cluster.metadata.migrate import migrate
 from cluster.metrics import DispatcherMetrics
-from cluster.pool import NAMESPACE
+from cluster.pool import OpenPool
 from cluster.ray_node import ray_environment
+from cluster.ray_pool import NAMESPACE, WorkerPool
 from cluster.settings import ClusterSettings
 from cluster.storage.open import open_store
 from scheduler.engine import Scheduler
@@ -156,7 +158,8 @@ async def serve(
         else:
             await bell.wait(timeout_s)
 
-    dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish, open_pool)
+    opened: OpenPool = open_pool or partial(WorkerPool, settings, owner=claimant)
+    dispatcher = Dispatcher(settings, database, Scheduler(SchedulerSettings()), claimant, metrics, publish, opened)
     store = open_store(settings.effective_store_url, settings.public_url)
     caretaker = Caretaker(database, store, settings.source_retention_s)
     stopping = asyncio.Event()

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import structlog
@@ -27,7 +26,7 @@ from cluster.ledger import ClaimedJob, Write
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
 from cluster.operators import NodeDesk, changed_wishes
-from cluster.pool import Pool, WorkerPool
+from cluster.pool import OpenPool
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, RunningTask, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
@@ -53,17 +52,13 @@ DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
 
 
-OpenPool = Callable[[Callable[[WorkerDescription], None], Callable[[str, str], None]], Pool]
-"""Makes the workers' side from the callbacks (joined, lost)."""
-
-
 class Dispatcher:
     """One claimant of jobs, one engine, one pool of workers.
 
     Args:
         owner: who holds the claims; the leadership's name and token are part of it.
         explain: publishes explanations (job id -> JSON-able value) for the gateways.
-        open_pool: makes the workers' side; Ray's unless given.
+        open_pool: makes the workers' side.
     """
 
     def __init__(
@@ -74,15 +69,14 @@ class Dispatcher:
         owner: str,
         metrics: DispatcherMetrics,
         explain: Callable[[dict[str, Any]], Awaitable[None]],
-        open_pool: OpenPool | None = None,
+        open_pool: OpenPool,
     ) -> None:
         self.settings = settings
         self.database = database
         self.engine = engine
         self.owner = owner
         self.metrics = metrics
-        opened: OpenPool = open_pool or partial(WorkerPool, settings, owner=owner)
-        self.pool = opened(self._worker_joined, self._worker_lost)
+        self.pool = open_pool(self._worker_joined, self._worker_lost)
         self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()

@@ -17,7 +17,7 @@ from encoders.plan import Plan, Segment
 from encoders.segment import SegmentResult
 
 PROOF_LIMIT_S = 40.0
-"""A canary's answer is waited for a minute (pool.CHECK_TIMEOUT_S); a proof takes about ten seconds a device."""
+"""A canary's answer is waited for a minute (ray_pool.CHECK_TIMEOUT_S); a proof takes about ten seconds a device."""
 
 
 class GpuLane:

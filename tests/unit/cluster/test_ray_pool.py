@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 
-from cluster import pool as pool_module
+from cluster import predecessors
+from cluster import ray_pool as pool_module
 from cluster.actors import build_of
-from cluster.pool import Member, WorkerPool, end_predecessors, precedes, token_of
+from cluster.predecessors import end_predecessors
+from cluster.ray_pool import Member, WorkerPool
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, RunningTask, WorkerDescription
 
@@ -46,7 +48,8 @@ def lost() -> list[tuple[str, str]]:
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
-    monkeypatch.setattr(pool_module, "_kill", found.append)
+    monkeypatch.setattr(pool_module, "kill", found.append)
+    monkeypatch.setattr(predecessors, "kill", found.append)
     monkeypatch.setattr(pool_module, "PING_PATIENCE_S", 0.05)
     return found
 
@@ -100,35 +103,6 @@ def test_a_node_is_shown_with_what_runs_on_it(pool: WorkerPool) -> None:
     assert (second.workers, second.running) == ((), 0)
 
 
-def test_a_successor_knows_whom_it_has_fenced_off() -> None:
-    mine = "dispatcher/eu/host#7"
-    assert precedes("dispatcher/eu/host#6", mine)
-    assert precedes("dispatcher/eu/other#3", mine)
-    for other in (
-        "dispatcher/eu/host#7",
-        "dispatcher/eu/other#8",
-        "dispatcher/us/host#6",
-        "dispatcher/eu/host",
-        "x",
-        "",
-    ):
-        assert not precedes(other, mine), other
-
-
-def test_workers_of_predecessors_are_ended_and_no_others(monkeypatch: pytest.MonkeyPatch, killed: list[Any]) -> None:
-    names = ["dispatcher//a#1/n-1", "dispatcher//b#2/n-2", "dispatcher//b#3/n-1", "gone#0/n-1", "dispatcher//c#0/n-9"]
-
-    def actor(name: str) -> str:
-        if "c#0" in name:
-            raise ValueError("it ended meanwhile")
-        return name
-
-    monkeypatch.setattr(pool_module.ray.util, "list_named_actors", lambda: names)
-    monkeypatch.setattr(pool_module.ray, "get_actor", actor)
-    assert end_predecessors("dispatcher//b#3") == 2
-    assert killed == names[:2]
-
-
 async def test_a_successor_takes_over_what_answers_and_fits_and_ends_the_rest(
     tmp_path: Path, killed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,8 +144,3 @@ async def test_the_outcome_of_a_survivor_is_fetched_from_its_worker(
     assert await pool.resume("died", "j/inspect", 1) is None
     assert await pool.resume("gone", "j/inspect", 1) is None
     assert lost == [("died", "crashed")]
-
-
-@pytest.mark.parametrize(("owner", "token"), [("dispatcher/eu/a#12", 12), ("test", 0), ("", 0)])
-def test_the_token_of_an_owner(owner: str, token: int) -> None:
-    assert token_of(owner) == token
