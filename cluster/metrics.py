@@ -13,6 +13,9 @@ from scheduler.reports import SchedulerStats
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Around the target that an API answers within 200 ms."""
 
+ALERTS = ("device_fenced", "device_out", "encoder_switched", "poison_suspected", "poison_task", "task_dead")
+"""What the engine alerts about. Each is counted from 0, as a series that begins with 1 shows Prometheus no increase."""
+
 
 class DispatcherMetrics:
     """What one dispatcher tells Prometheus."""
@@ -32,6 +35,8 @@ class DispatcherMetrics:
             registry=self.registry,
         )
         self._alerts = Counter("reelmill_alerts", "Alerts that a person should see.", ["name"], registry=self.registry)
+        for name in ALERTS:
+            self._alerts.labels(name=name)
         self._fall_backs = Counter(
             "reelmill_fall_backs",
             "Jobs that went on with less than they were begun with, by what was given up, for what, and why.",

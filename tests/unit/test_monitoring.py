@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from cluster.metrics import DispatcherMetrics, GatewayMetrics
+from cluster.metrics import ALERTS, DispatcherMetrics, GatewayMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -80,9 +80,14 @@ def test_alerts_of_the_engine_are_named_as_it_names_them() -> None:
     assert told <= raised()
 
 
-def test_whatever_the_engine_raises_has_a_rule() -> None:
+def test_whatever_the_engine_raises_is_counted_from_0_and_has_a_rule() -> None:
+    assert set(ALERTS) == raised()
     told = " ".join(rule["expr"] for rule in rules())
-    assert [name for name in sorted(raised()) if name not in told] == []
+    assert [name for name in ALERTS if name not in told] == []
+    registry = DispatcherMetrics().registry
+    assert [registry.get_sample_value("reelmill_alerts_total", {"name": name}) for name in ALERTS] == [0.0] * len(
+        ALERTS
+    )
 
 
 def test_each_rule_says_what_to_do_and_to_whom() -> None:
@@ -91,4 +96,16 @@ def test_each_rule_says_what_to_do_and_to_whom() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
         assert {"summary", "description"} <= rule["annotations"].keys(), rule["alert"]
-        assert re.fullmatch(r"(\d+[smh])?", rule.get("for", "")), rule["alert"]
+        for label in re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())):
+            assert re.search(rf"by \([^)]*\b{label}\b", rule["expr"]), f"{rule['alert']} has no label {label}"
+
+
+def test_for_each_alert_it_is_shown_when_it_fires_and_when_it_does_not() -> None:
+    """promtool runs that file (tests/integration/test_alert_rules.py); here is seen that it leaves none out."""
+    shown = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text())
+    asked = [each for test in shown["tests"] for each in test["promql_expr_test"]]
+    fires = " ".join(f"{each['expr']} {each['exp_samples']}" for each in asked if each["exp_samples"])
+    silent = " ".join(each["expr"] for each in asked if not each["exp_samples"])
+    for rule in rules():
+        assert rule["alert"] in fires, f"{rule['alert']} is never shown to fire"
+        assert rule["alert"] in silent, f"{rule['alert']} is never shown to be silent"
