@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from encoders.backends.nverrors import SessionsExhausted
@@ -27,27 +29,15 @@ def refused(folder: Path) -> int:
     return len(log.read_text()) if log.exists() else 0
 
 
-def spoil(worker: type[Any]) -> None:
-    """Wrap a worker's two ways to encode: a confined child on the CPU, and one that is kept on a GPU."""
-    begin, confined = worker.__init__, worker._confined
+def spoil(encoding: ModuleType) -> None:
+    """Wrap the one way by which a worker's segments reach a child that encodes them, be it on the CPU or on a GPU."""
+    encode: Callable[..., Any] = encoding.encode_in_child
 
-    def __init__(self: Any, *args: Any, **more: Any) -> None:
-        begin(self, *args, **more)
-        encode = self.gpu.encode
+    def spoiled(*work: Any) -> Any:
+        _ask_for_session()
+        return encode(*work)
 
-        def spoiled_encode(*work: Any, **how: Any) -> Any:
-            _ask_for_session()
-            return encode(*work, **how)
-
-        self.gpu.encode = spoiled_encode
-
-    def spoiled(self: Any, function: Any, *args: Any, **more: Any) -> Any:
-        if getattr(function, "__name__", "") == "encode_segment":
-            _ask_for_session()
-        return confined(self, function, *args, **more)
-
-    worker.__init__ = __init__
-    worker._confined = spoiled
+    vars(encoding)["encode_in_child"] = spoiled
 
 
 def _ask_for_session() -> None:

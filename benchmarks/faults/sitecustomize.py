@@ -20,7 +20,7 @@ from typing import Any
 SPOILED = {
     "cluster.storage.local": ("benchmarks.faulty_store", "LocalStore"),
     "cluster.dispatcher": ("benchmarks.faulty_messages", "Dispatcher"),
-    "cluster.worker": ("benchmarks.faulty_encoder", "Worker"),
+    "cluster.encoding": ("benchmarks.faulty_encoder", ""),
     "cluster.metadata.clock": ("benchmarks.faulty_clock", ""),
 }
 """Module of the product -> who spoils it, and which of its classes; empty: the module itself."""

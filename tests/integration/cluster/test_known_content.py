@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pretend_films import picture
 
-from cluster import layout, worker
+from cluster import layout, packaging
 from cluster.staging import Staging
 from cluster.storage.local import LocalStore
 from cluster.tasks import Done, TaskRequest
@@ -145,7 +145,7 @@ def test_that_the_profile_decides(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     assert isinstance(bench.ask(TaskKind.PACKAGE), Done)
     bench.register("another")
     profile = replace(load_profile("default"), known_content=KnownContentSettings(action=action))
-    monkeypatch.setattr(worker, "load_profile", lambda name: profile)
+    monkeypatch.setattr(packaging, "load_profile", lambda name: profile)
     outcome = bench.ask(TaskKind.PACKAGE)
     if action is KnownContentAction.OFF:
         assert isinstance(outcome, Done)

@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,41 +101,23 @@ async def test_answers_come_twice_or_late_and_other_messages_as_ever(
     assert dispatcher.inbox.qsize() == 1
 
 
-class Spoiled:
-    """A worker, as far as encoding is concerned."""
-
-    def __init__(self) -> None:
-        self.gpu = SimpleNamespace(encode=lambda *_, stop: "encoded there")
-
-    def _confined(self, function: Any, *args: Any) -> Any:
-        return function(*args)
-
-
 @pytest.fixture
-def worker(faults: Path) -> Any:
-    kind = type("SpoiledHere", (Spoiled,), {})
-    faulty_encoder.spoil(kind)
-    return kind()
+def encoding(faults: Path) -> ModuleType:
+    """A module with a worker's way to encode, and another function."""
+    made = ModuleType("encoding")
+    made.encode_in_child = lambda attempt: f"{attempt} encoded"
+    made.encode_sound = lambda attempt: f"{attempt} heard"
+    faulty_encoder.spoil(made)
+    return made
 
 
-def encode_segment() -> str:
-    return "encoded"
-
-
-def probe_source() -> str:
-    return "probed"
-
-
-def test_sessions_run_out_for_segments_only_and_the_task_waits(faults: Path, worker: Any) -> None:
-    assert worker._confined(encode_segment) == "encoded"
-    assert worker.gpu.encode("work", stop=None) == "encoded there"
+def test_sessions_run_out_for_segments_only_and_the_task_waits(faults: Path, encoding: ModuleType) -> None:
+    assert encoding.encode_in_child("first") == "first encoded"
     faulty_encoder.exhaust(faults, 60.0)
-    assert worker._confined(probe_source) == "probed"
+    assert encoding.encode_sound("first") == "first heard"
     with pytest.raises(SessionsExhausted) as caught:
-        worker._confined(encode_segment)
-    with pytest.raises(SessionsExhausted):
-        worker.gpu.encode("work", stop=None)
-    assert faulty_encoder.refused(faults) == 2
+        encoding.encode_in_child("second")
+    assert faulty_encoder.refused(faults) == 1
     decision: Decision = next_step(
         Failure.of(caught.value), History(infrastructure_failures=1), SchedulerSettings(), 0.0
     )
@@ -143,7 +125,7 @@ def test_sessions_run_out_for_segments_only_and_the_task_waits(faults: Path, wor
 
 
 def test_sessions_run_out_when_one_is_wanted_and_come_back(
-    faults: Path, worker: Any, monkeypatch: pytest.MonkeyPatch
+    faults: Path, encoding: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -151,7 +133,7 @@ def test_sessions_run_out_when_one_is_wanted_and_come_back(
     now += 300.0  # nothing was encoded meanwhile
     for _ in range(2):
         with pytest.raises(SessionsExhausted):
-            worker._confined(encode_segment)
+            encoding.encode_in_child("late")
         now += 9.0
-    assert worker._confined(encode_segment) == "encoded"
+    assert encoding.encode_in_child("later") == "later encoded"
     assert faulty_encoder.refused(faults) == 2

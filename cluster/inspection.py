@@ -1,0 +1,45 @@
+"""The first task of a job: look at the source, put right what keeps it from being read in pieces, make the plan."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from cluster.attempt import Attempt
+from cluster.mending import mended_source
+from cluster.tasks import Done
+from encoders import probe
+from encoders.backends import registry
+from encoders.backends.base import BackendName
+from encoders.limits import check_limits
+from encoders.media import Copy
+from encoders.plan import plan_asset
+from encoders.profiles.load import load_profile
+from encoders.trim import trim_source
+
+
+def inspect_source(attempt: Attempt) -> Done:
+    """What the source is, and how it is cut and encoded.
+
+    Raises:
+        FarmError: it is no source for this farm, as `probe` and `limits` say.
+    """
+    request = attempt.request
+    profile = load_profile(request.profile)
+    begin = time.monotonic()
+    with attempt.staging.lease(attempt.store, request.source_key) as source:
+        staged_s = time.monotonic() - begin
+        info = attempt.confined(probe.probe_source, source.path, source.sha256, source=source)
+        if info.copy is not Copy.NONE:
+            more = attempt.limits(output_bytes=2 * source.size_bytes + 50_000_000)
+            copying = partial(attempt.confined, limits=more, source=source, writable=[attempt.out])
+            info = mended_source(attempt.store, request.video_id, source, info, attempt.out, copying)
+        if request.trim is not None:
+            info = trim_source(info, request.trim)
+        check_limits(info, profile)
+        # This node may lack the GPU that will encode: the plan gets other keys then, when that begins (breakdown).
+        wanted = (request.backend, BackendName.CPU)
+        encoder = attempt.confined(registry.first_encoder_id, wanted, profile.video.preset, profile.codecs)
+    plan = plan_asset(info, profile, request.slots, encoder)
+    total_s = time.monotonic() - begin
+    return Done(engine_s=total_s, wall_s=0, info=info, plan=plan, warnings=info.warnings, timings_s={"stage": staged_s})
