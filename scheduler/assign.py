@@ -82,10 +82,7 @@ def _choose_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
     """The first segment decides for all: the others wait for backends of the same encoder from now on."""
     pin(ledger, job, encoder)
     ledger.save_job(job)
-    for task in job.tasks:
-        if task.bit and task.spec.kind is TaskKind.SEGMENT:
-            ledger.withdraw(task)
-            ledger.enqueue(task)
+    ledger.reconsider(job, [task for task in job.tasks if task.bit and task.spec.kind is TaskKind.SEGMENT])
 
 
 def _best_backend(order: tuple[str, ...], spec: WorkerSpec) -> str:

@@ -293,6 +293,18 @@ class FairQueue:
         heapify(leaf.ready)
         self._shrink(leaf, bit)
 
+    def reclass(self, leaf: JobLeaf, bits: Mapping[str, int]) -> None:
+        """Waiting tasks of a job belong to other classes from now on; nobody's place changes. Linear in the job's.
+
+        Args:
+            bits: the new class by task id; tasks that are not named keep theirs.
+        """
+        leaf.ready = [(order, stamp, bits.get(task_id, bit), task_id) for order, stamp, bit, task_id in leaf.ready]
+        before = leaf.mask
+        self._publish(leaf)
+        for bit in bits_of(before & ~sum({entry[2] for entry in leaf.ready})):
+            self._deactivate(leaf, bit)
+
     def mask(self) -> int:
         """The classes in which some task waits."""
         total = 0

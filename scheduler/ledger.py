@@ -6,7 +6,7 @@ kept until its worker reports that it ended, so that a slot is never given away 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
 from math import copysign, exp
@@ -312,12 +312,25 @@ class Ledger:
 
     def enqueue(self, task: Task) -> None:
         """A READY task waits for a slot."""
-        task.bit = self.index.acquire(
-            requirement_of(task.spec, self.allowed_backends(task), excluded=task.failed_devices, confined=task.confined)
-        )
+        task.bit = self._class_of(task)
         job = task.job
         order = (0.0 if job.early_playback else -task.predicted_s, task.spec.position)
         self.queue.push(job.leaf, task.bit, order, task.spec.task_id)
+
+    def reconsider(self, job: Job, tasks: Iterable[Task]) -> None:
+        """Tasks of a job that wait for a slot need other slots from now on; their order among each other stays."""
+        before = [(task, task.bit) for task in tasks]
+        for task, _ in before:
+            task.bit = self._class_of(task)
+        self.queue.reclass(job.leaf, {task.spec.task_id: task.bit for task, _ in before})
+        for _, bit in before:
+            self.index.release(bit)
+
+    def _class_of(self, task: Task) -> int:
+        """The class of slots that the task needs now; it is acquired."""
+        allowed = self.allowed_backends(task)
+        wanted = requirement_of(task.spec, allowed, excluded=task.failed_devices, confined=task.confined)
+        return self.index.acquire(wanted)
 
     def withdraw(self, task: Task) -> None:
         """A task that waits for a slot waits no longer."""

@@ -304,17 +304,14 @@ def switch_encoder(ledger: Ledger, job: Job, encoder: str) -> None:
     ledger.alert("encoder_switched", detail)
     pin(ledger, job, encoder)
     ledger.save_job(job)
-    for task in job.tasks:
-        if task.spec.kind is not TaskKind.SEGMENT:
-            continue
+    segments = [task for task in job.tasks if task.spec.kind is TaskKind.SEGMENT]
+    ledger.reconsider(job, [task for task in segments if task.state is TaskState.READY])
+    for task in segments:
         ledger.void(task)
         if task.state is TaskState.DONE:
             _reopen(ledger, task)
         elif task.state is TaskState.RUNNING:
             ledger.move_task(task, TaskEvent.HANDED_OVER)
-            ledger.enqueue(task)
-        elif task.state is TaskState.READY:
-            ledger.withdraw(task)
             ledger.enqueue(task)
 
 

@@ -423,3 +423,25 @@ def test_a_task_may_be_discarded_while_its_job_is_paused() -> None:
     fair.resume(leaf)
     fair.validate()
     assert fair.take(ALL) is None
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_tasks_of_another_class_keep_their_places(paused: bool) -> None:
+    fair = queue()
+    leaf, other = add(fair, "a", 4, user="u"), add(fair, "b", 4, user="v")
+    for _ in range(3):
+        serve(fair)
+    keys = leaf.user.key, other.user.key
+    if paused:
+        fair.pause(leaf)
+    fair.reclass(leaf, {f"a/{index}": 2 for index in (2, 3)})
+    fair.validate()
+    fair.reclass(leaf, dict.fromkeys(("a/2", "a/3"), 4))
+    if paused:
+        fair.resume(leaf)
+    fair.validate()
+    assert leaf.mask == 4
+    assert (leaf.user.key, other.user.key) == keys
+    assert fair.mask() == ALL | 4
+    assert [taken[2] for _ in range(2) if (taken := fair.take(4)) is not None] == ["a/2", "a/3"]
+    assert fair.mask() == ALL
