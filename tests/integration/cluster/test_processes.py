@@ -44,12 +44,12 @@ def test_every_descendant_is_ended_and_reaped() -> None:
         import os, subprocess, sys, time
         from cluster.processes import become_subreaper, descendants, end_descendants, process_table
         become_subreaper()
-        deaf = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(); time.sleep(99)"
-        subprocess.Popen(["sh", "-c", "sleep 99 {marker} & setsid sleep 98 & exit 0"], stderr=subprocess.DEVNULL).wait()
+        deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(99)"
+        subprocess.Popen(["sh", "-c", "sh -c 'sleep 99; true {marker}' & setsid sleep 98 & exit 0"]).wait()
         subprocess.Popen(["setsid", "sh", "-c", "sh -c 'sleep 97; true {marker}' & wait"])
         stubborn = subprocess.Popen([sys.executable, "-c", deaf, "{marker}"], stdout=subprocess.PIPE)
         stubborn.stdout.readline()
-        while len(descendants(os.getpid())) < 5:
+        while len(descendants(os.getpid())) < 7:
             time.sleep(0.01)
         print(end_descendants(0.5), len(descendants(os.getpid())))
     """)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from benchmarks.fairness import POLICIES, BoundCheck, draw, run_paid_alone, score_estimates, summarise
+from benchmarks.fairness import POLICIES, BoundCheck, run_paid_alone, score_estimates, summarise
 from benchmarks.simulate import Simulation, Traffic, first_come_first_served, make_jobs, percentile, strict_priority
 from scheduler.engine import Scheduler
 from scheduler.jobs import JobState, Tier
@@ -66,14 +64,6 @@ def test_estimates_are_about_right_on_an_ordinary_day() -> None:
     assert scores["all"]["median_error"] <= 0.32
     assert abs(scores["all"]["median_bias"]) <= 0.15
     assert 0.7 <= scores["all"]["within_interval"] <= 0.9
-
-
-def test_plots_are_drawn(tmp_path: Path) -> None:
-    simulation = Simulation(first_come_first_served(), slots=4, nodes=2, seed=1)
-    simulation.run(make_jobs(Traffic(load=1.0, span_s=120.0), slots=4, seed=1), until=120.0)
-    paths = draw({"a": simulation, "b": simulation}, 120.0, tmp_path)
-    assert [path.name for path in paths] == ["fairness-shares.svg", "fairness-waits.svg"]
-    assert all(path.stat().st_size > 5000 for path in paths)
 
 
 def test_percentiles_by_nearest_rank() -> None:
