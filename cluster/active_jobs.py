@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cluster.ledger import ClaimedJob, Write
+from cluster.claims import ClaimedJob
+from cluster.ledger import Write
 from cluster.tasks import Done, Outcome, RunningTask, WorkerDescription
 from scheduler import events, instructions
 from scheduler.jobs import GpuPolicy, TaskKind, TaskSpec, Tier, WorkerSpec

@@ -14,26 +14,25 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
-from cluster import breakdown, ledger
+from cluster import breakdown, claims, ledger
 from cluster.active_jobs import ActiveJob, Finished, JobWrite, as_started, job_submitted, latest_only, worker_joined
+from cluster.claims import ClaimedJob
 from cluster.errors import DatabaseUnavailable, FencedOut
-from cluster.explanations import as_json
-from cluster.ledger import ClaimedJob, Write
+from cluster.ledger import Write
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
 from cluster.operators import NodeDesk, changed_wishes
 from cluster.pool import OpenPool
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, RunningTask, TaskRequest, WorkerDescription
+from cluster.telling import Publish, Teller
 from encoders.errors import Failure, Fault
 from scheduler import events, instructions
 from scheduler.engine import Scheduler
 from scheduler.jobs import TaskKind
-from scheduler.reports import Explanation
 
 log = structlog.get_logger()
 
@@ -43,11 +42,6 @@ second at most."""
 BATCH_LIMIT = 64
 """Events whose decisions are written in one transaction: none of them is acted on before, so that a thousand at once
 would leave slots idle for as long as it takes to decide and write them all."""
-EXPLAIN_LIMIT = 500
-EXPLAIN_S = 0.1
-"""Most jobs explained each time, and most of the loop's time that it may take."""
-TELL_EVERY_S = 1.0
-"""How often metrics and the explanations that the gateway reads are renewed."""
 DATABASE_RETRY_S = 1.0
 """Pause before a write that found no database is tried again."""
 
@@ -68,24 +62,21 @@ class Dispatcher:
         engine: Scheduler,
         owner: str,
         metrics: DispatcherMetrics,
-        explain: Callable[[dict[str, Any]], Awaitable[None]],
+        explain: Publish,
         open_pool: OpenPool,
     ) -> None:
         self.settings = settings
         self.database = database
         self.engine = engine
         self.owner = owner
-        self.metrics = metrics
         self.pool = open_pool(self._worker_joined, self._worker_lost)
         self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
+        self.teller = Teller(engine, metrics, self.jobs, explain)
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
-        self._explain = explain
         self._running: set[asyncio.Task[None]] = set()
-        self._told_at = 0.0
         self._devices: dict[str, str] = {}
         self._claimed = asyncio.Event()
-        self._unexplained: list[str] = []
 
     # -- loops
 
@@ -125,7 +116,7 @@ class Dispatcher:
 
     async def _listen_to_people(self) -> None:
         """Owners cancel; operators pause, move and drain."""
-        for job_id in await ledger.cancelled(self.database, self.owner):
+        for job_id in await claims.cancelled(self.database, self.owner):
             self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
         for wish in await changed_wishes(self.database, self.owner, self.jobs, _now()):
             self.inbox.put_nowait(wish)
@@ -137,7 +128,7 @@ class Dispatcher:
             await asyncio.sleep(self.settings.job_lease_s / 3)
             tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
             try:
-                lost = await ledger.renew(self.database, self.owner, tokens, self.settings.job_lease_s)
+                lost = await claims.renew(self.database, self.owner, tokens, self.settings.job_lease_s)
             except DatabaseUnavailable as error:
                 log.warning("database_unavailable", error=error.detail)
                 continue
@@ -167,7 +158,7 @@ class Dispatcher:
 
     async def _claim(self) -> int:
         held = Counter(job.tier for job in self.jobs.values())
-        claimed = await ledger.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
+        claimed = await claims.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
         for job in claimed:
             self._take_over(job)
         return len(claimed)
@@ -204,7 +195,7 @@ class Dispatcher:
             await self._commit(latest_only(writes))
         for each in decided:
             self._act(each)
-        await self._tell()
+        await self.teller.tell()
 
     def _events_of(self, item: events.Event | Finished, writes: list[JobWrite]) -> list[events.Event]:
         if not isinstance(item, Finished):
@@ -213,7 +204,7 @@ class Dispatcher:
         job = self.jobs.get(start.job_id)
         if isinstance(outcome, Failure):
             outcome = with_circumstances(outcome, start, self._devices.get(start.worker_id, ""))
-            self._log_failure(start, outcome)
+            self.teller.failed(start, outcome)
             failed = events.TaskFailed(
                 at=at, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, failure=outcome
             )
@@ -227,7 +218,7 @@ class Dispatcher:
         )
         if job is None or start.task_id not in job.kinds or start.task_id in job.claimed.done:
             return [done]
-        self._log_done(start, outcome)
+        self.teller.done(start, outcome)
         if job.kinds[start.task_id] is TaskKind.INSPECT and job.claimed.plan is not None:
             # A second answer, of a twin or from a network that repeats itself. Cut for other slots, its plan would not
             # fit the segments that are under way.
@@ -288,8 +279,7 @@ class Dispatcher:
 
     def _note(self, job: ActiveJob, each: instructions.FellBack) -> Write:
         """Operators see it in the metrics, the owner in the asset's warnings."""
-        self.metrics.fell_back(each.given_up, each.to, each.reason)
-        log.warning("fell_back", job_id=each.job_id, given_up=each.given_up, to=each.to, code=each.reason)
+        self.teller.fell_back(each)
         if (plan := job.claimed.plan) is not None:
             job.claimed = replace(job.claimed, plan=breakdown.note_fall_back(plan, each))
         return ledger.notes(job.claimed)
@@ -336,25 +326,15 @@ class Dispatcher:
                 self._spawn(self.pool.stop(each.worker_id, each.task_id, each.attempt))
             case instructions.FinishJob():
                 job = self.jobs.pop(each.job_id, None)
-                failure = each.failure
-                log.info(
-                    "job_finished",
-                    job_id=each.job_id,
-                    video_id=job.claimed.video_id if job else None,
-                    state=each.state,
-                    code=failure.code if failure else None,
-                    detail=failure.detail if failure else None,
-                )
-                self.metrics.job_finished(each.state, failure)
+                self.teller.finished(each, job.claimed.video_id if job else None)
             case instructions.CheckDevice():
                 self._spawn(self._check(each))
             case instructions.ReplaceWorker():
                 self.pool.replace(each.worker_id, each.reason)
             case instructions.Alert():
-                log.error("alert", alert=each.name, detail=each.detail)
-                self.metrics.alert(each.name)
+                self.teller.alert(each)
             case instructions.AskForWorkers():
-                self.metrics.wanted_workers(each.count)
+                self.teller.wanted(each)
             case _:
                 pass  # saves are written already
 
@@ -391,7 +371,14 @@ class Dispatcher:
             info=claimed.info,
             confined=start.confined,
         )
-        log.info("task_started", task=start.task_id, attempt=start.attempt, worker=start.worker_id, twin=start.twin)
+        log.info(
+            "task_started",
+            task=start.task_id,
+            attempt=start.attempt,
+            worker=start.worker_id,
+            timeout_s=round(start.timeout_s),
+            twin=start.twin,
+        )
         outcome = await self.pool.run(start.worker_id, request)
         if outcome is not None:  # else the pool has reported the worker as lost, and the engine draws the conclusion
             self.inbox.put_nowait(Finished(start=start, outcome=outcome))
@@ -407,59 +394,6 @@ class Dispatcher:
         healthy, detail = await self.pool.check(each.worker_id)
         self.inbox.put_nowait(events.DeviceChecked(at=_now(), device_id=each.device_id, healthy=healthy, detail=detail))
 
-    # -- telling
-
-    async def _tell(self) -> None:
-        """Metrics and explanations, at most once a second: nobody reads them faster, and gathering them costs."""
-        if time.monotonic() - self._told_at < TELL_EVERY_S:
-            return
-        self._told_at = time.monotonic()
-        self.metrics.observe(self.engine.stats())
-        explained = self._explain_some()
-        if explained:
-            await self._explain({job_id: as_json(each) for job_id, each in explained.items()})
-
-    def _explain_some(self) -> dict[str, Explanation]:
-        """Explanations of as many jobs as a part of the loop's time allows; the others' turn comes next."""
-        until = time.monotonic() + EXPLAIN_S
-        explained: dict[str, Explanation] = {}
-        for _ in range(min(len(self.jobs), EXPLAIN_LIMIT)):
-            if not self._unexplained:
-                self._unexplained = list(self.jobs)[::-1]
-            job_id = self._unexplained.pop()
-            found = self.engine.explain(job_id, _now())
-            if found is not None:
-                explained[job_id] = found
-            if time.monotonic() > until:
-                break
-        return explained
-
-    def _log_done(self, start: instructions.StartTask, done: Done) -> None:
-        self.metrics.task_finished("done", start.backend)
-        log.info(
-            "task_done",
-            task=start.task_id,
-            attempt=start.attempt,
-            worker=start.worker_id,
-            reused=done.reused,
-            wall_s=round(done.wall_s, 3),
-            engine_s=round(done.engine_s, 3),
-            **{f"{name}_s": round(value, 3) for name, value in done.timings_s.items()},
-        )
-
-    def _log_failure(self, start: instructions.StartTask, failure: Failure) -> None:
-        self.metrics.task_finished(failure.code, start.backend)
-        log.warning(
-            "task_failed",
-            task=start.task_id,
-            attempt=start.attempt,
-            worker=start.worker_id,
-            code=failure.code,
-            fault=failure.fault,
-            detail=failure.detail,
-            evidence=dict(failure.evidence),
-        )
-
     async def close(self, *, keep_workers: bool = False) -> None:
         """Hand the jobs back; a successor may claim them at once.
 
@@ -469,7 +403,7 @@ class Dispatcher:
         if not keep_workers:
             self.pool.close()
         tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
-        await ledger.release(self.database, self.owner, tokens)
+        await claims.release(self.database, self.owner, tokens)
 
 
 def with_circumstances(failure: Failure, start: instructions.StartTask, device: str) -> Failure:

@@ -20,8 +20,8 @@ from pretend_farm import PretendPool, Stage, doorbell
 from pydantic import TypeAdapter
 
 from cluster import layout
+from cluster.claims import PLAN
 from cluster.dispatcher import Dispatcher
-from cluster.ledger import PLAN
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
 from cluster.metadata.migrate import migrate
