@@ -172,6 +172,9 @@ WORTH_PADDING_FRAMES = Fraction(6, 10)
 """A picture that starts less than this after the sound starts the asset; a later one is led in by its first frame."""
 ROUNDS = 2
 """Segments for each slot at least, so that one slow segment does not leave the other slots idle at the end."""
+CUT_FRAMES = 16
+"""What each segment takes beyond its frames, in frames: decoding from the key frame before, looking past its end. Measured
+on a 720p film: 14 segments of 96 frames take 58.4 s of a core, 5 of 288 take 52.3 s."""
 
 
 def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> Plan:
@@ -275,15 +278,19 @@ def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segm
     """Cut the grid into segments of whole media segments, near `segment_s`, as equal as can be.
 
     Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
-    lengths left, the longest is taken with which all slots are done first, if media segments take equally long.
+    lengths left, the longest is taken with which all slots are done first, if frames take equally long.
     """
     media = grid.media_segments
     aim = round(Fraction(settings.segment_s) * grid.fps / grid.media_segment_frames)
     longest = max(1, min(aim, media // (ROUNDS * max(1, slots))))
 
-    shares = min(
-        (_shares(media, length) for length in range(longest, 0, -1)), key=lambda each: sum(each[:: max(1, slots)])
-    )
+    def takes(shares: list[int]) -> int:
+        """Frames until the last slot is done, the longest segments first."""
+        costs = [share * grid.media_segment_frames + CUT_FRAMES for share in shares]
+        costs[-1] -= media * grid.media_segment_frames - grid.frames
+        return sum(sorted(costs, reverse=True)[:: max(1, slots)])
+
+    shares = min((_shares(media, length) for length in range(longest, 0, -1)), key=takes)
     segments, first = [], 0
     for index, share in enumerate(shares):
         last = first + share
