@@ -83,8 +83,9 @@ class PictureSample:
         """Fields, by flags unless the content clearly says otherwise."""
         fields = self.verdicts["tff"] + self.verdicts["bff"]
         if self.flagged > self.plain:
-            # Still pictures look progressive, so it takes many moving frames to overrule the flags.
-            return not (fields == 0 and self.verdicts["progressive"] >= 3 * HEAD_FRAMES)
+            # Fields that move slowly look progressive, and a film may have an interlaced title: the flags are
+            # overruled only if the content says so at its head and at most of the places looked at further on.
+            return not (fields == 0 and self.verdicts["progressive"] >= HEAD_FRAMES + 2 * WINDOW_FRAMES)
         one_order = max(self.verdicts["tff"], self.verdicts["bff"]) >= 0.9 * fields
         return fields >= 12 and one_order and fields >= 0.6 * self.verdicts.total()
 

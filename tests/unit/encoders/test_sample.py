@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from encoders.sample import HEAD_FRAMES, FieldJudge, PictureSample, orientation
+from encoders.probe import WINDOWS
+from encoders.sample import HEAD_FRAMES, WINDOW_FRAMES, FieldJudge, PictureSample, orientation
 
 PICTURE = np.arange(6).reshape(2, 3)
 
@@ -54,7 +55,12 @@ class TestFields:
         assert self.sample(0, 48, tff=40, progressive=8).interlaced
         assert not self.sample(0, 48, tff=20, bff=20, progressive=8).interlaced
         assert not self.sample(0, 48, tff=8).interlaced
-        assert not self.sample(3 * HEAD_FRAMES, 0, progressive=3 * HEAD_FRAMES).interlaced
+
+    def test_as_much_as_a_source_is_looked_at_overrules_flags_that_call_whole_frames_fields(self) -> None:
+        most = HEAD_FRAMES + len(WINDOWS) * WINDOW_FRAMES
+        assert not self.sample(most, 0, progressive=most).interlaced
+        assert not self.sample(most, 0, progressive=most - 6, undetermined=6).interlaced
+        assert self.sample(most, 0, progressive=most - 1, tff=1).interlaced
 
     def judge(self, interlaced: bool) -> Counter[str]:
         frames = self.frames(interlaced)
