@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.claims import ClaimedJob
-from cluster.ledger import Write
 from cluster.tasks import Done, Outcome, RunningTask, WorkerDescription
 from scheduler import events, instructions
 from scheduler.jobs import GpuPolicy, TaskKind, TaskSpec, Tier, WorkerSpec
@@ -34,27 +32,6 @@ class Finished:
 
     start: instructions.StartTask
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobWrite:
-    """A write that belongs to a job: dropped with it when its claim is lost.
-
-    Attributes:
-        replaces: what it says anew, so that an earlier write of it in the same transaction is needless; empty: nothing.
-    """
-
-    job_id: str
-    write: Write
-    replaces: str = ""
-
-
-def latest_only(writes: Sequence[JobWrite]) -> list[JobWrite]:
-    """The writes of a transaction without those that a later one replaces, in their order."""
-    last = {(each.job_id, each.replaces): number for number, each in enumerate(writes)}
-    return [
-        each for number, each in enumerate(writes) if not each.replaces or last[each.job_id, each.replaces] == number
-    ]
 
 
 def job_submitted(claimed: ClaimedJob, tasks: tuple[TaskSpec, ...]) -> events.JobSubmitted:

@@ -13,21 +13,20 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 
 import structlog
 
-from cluster import breakdown, claims, ledger
-from cluster.active_jobs import ActiveJob, Finished, JobWrite, as_started, job_submitted, latest_only, worker_joined
-from cluster.claims import ClaimedJob
-from cluster.errors import DatabaseUnavailable, FencedOut
-from cluster.ledger import Write
+from cluster import breakdown, claims
+from cluster.active_jobs import ActiveJob, Finished, as_started, worker_joined
+from cluster.bookkeeper import Bookkeeper
+from cluster.errors import DatabaseUnavailable
+from cluster.ledger import Batch
 from cluster.metadata.database import Database
 from cluster.metrics import DispatcherMetrics
 from cluster.operators import NodeDesk, changed_wishes
 from cluster.pool import OpenPool
 from cluster.settings import ClusterSettings
-from cluster.tasks import Done, RunningTask, TaskRequest, WorkerDescription
+from cluster.tasks import RunningTask, TaskRequest, WorkerDescription
 from cluster.telling import Publish, Teller
 from encoders.errors import Failure, Fault
 from scheduler import events, instructions
@@ -73,6 +72,7 @@ class Dispatcher:
         self.desk = NodeDesk(database, self.pool, settings.affinity)
         self.jobs: dict[str, ActiveJob] = {}
         self.teller = Teller(engine, metrics, self.jobs, explain)
+        self.books = Bookkeeper(self.jobs, self.teller, settings.threads_per_slot)
         self.inbox: asyncio.Queue[events.Event | Finished] = asyncio.Queue()
         self._running: set[asyncio.Task[None]] = set()
         self._devices: dict[str, str] = {}
@@ -160,155 +160,43 @@ class Dispatcher:
         held = Counter(job.tier for job in self.jobs.values())
         claimed = await claims.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
         for job in claimed:
-            self._take_over(job)
+            self.inbox.put_nowait(self.books.take_over(job))
         return len(claimed)
-
-    def _take_over(self, claimed: ClaimedJob) -> None:
-        """Let the engine have a job, new or resumed: finished tasks stay finished."""
-        job = ActiveJob(claimed=claimed, tier=claimed.tier, weight=claimed.weight, encoder=claimed.encoder)
-        self.jobs[claimed.job_id] = job
-        tasks = [breakdown.inspect_task(claimed.job_id)]
-        if claimed.plan is not None and claimed.info is not None:
-            tasks += breakdown.planned_tasks(
-                claimed.job_id, claimed.plan, claimed.info, breakdown.BACKENDS, self.settings.threads_per_slot
-            )
-        for task in tasks:
-            job.kinds[task.task_id] = task.kind
-            job.frames[task.task_id] = task.cost.frames
-        job.frames_done = sum(
-            job.frames[task_id] for task_id in claimed.done if job.kinds.get(task_id) is TaskKind.SEGMENT
-        )
-        log.info("job_claimed", job_id=claimed.job_id, video_id=claimed.video_id, done=len(claimed.done))
-        self.inbox.put_nowait(job_submitted(claimed, tuple(tasks)))
 
     # -- deciding
 
-    async def _decide(self, batch: Iterable[events.Event | Finished]) -> None:
-        """Feed a batch to the engine, write its decisions in one transaction, then act on them."""
-        writes: list[JobWrite] = []
+    async def _decide(self, items: Iterable[events.Event | Finished]) -> None:
+        """Feed some events to the engine, write its decisions in one transaction, then act on them."""
+        batch = Batch()
         decided: list[instructions.Instruction] = []
-        for item in batch:
-            for event in self._events_of(item, writes):
+        for item in items:
+            for event in self._events_of(item, batch):
                 decided += self.engine.handle(event)
-        writes += [write for each in decided for write in self._writes_of(each)]
-        if writes:
-            await self._commit(latest_only(writes))
+        for each in decided:
+            self.books.record(each, batch)
+        if batch:
+            await self._commit(batch)
         for each in decided:
             self._act(each)
         await self.teller.tell()
 
-    def _events_of(self, item: events.Event | Finished, writes: list[JobWrite]) -> list[events.Event]:
-        if not isinstance(item, Finished):
-            return [item]
-        start, outcome, at = item.start, item.outcome, _now()
-        job = self.jobs.get(start.job_id)
-        if isinstance(outcome, Failure):
-            outcome = with_circumstances(outcome, start, self._devices.get(start.worker_id, ""))
-            self.teller.failed(start, outcome)
-            failed = events.TaskFailed(
-                at=at, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, failure=outcome
-            )
-            return [failed]
-        done = events.TaskDone(
-            at=at,
-            task_id=start.task_id,
-            attempt=start.attempt,
-            worker_id=start.worker_id,
-            engine_s=outcome.engine_s,
-        )
-        if job is None or start.task_id not in job.kinds or start.task_id in job.claimed.done:
-            return [done]
-        self.teller.done(start, outcome)
-        if job.kinds[start.task_id] is TaskKind.INSPECT and job.claimed.plan is not None:
-            # A second answer, of a twin or from a network that repeats itself. Cut for other slots, its plan would not
-            # fit the segments that are under way.
-            return [done]
-        writes.append(JobWrite(job_id=start.job_id, write=ledger.result(job.claimed, start, outcome)))
-        match job.kinds[start.task_id]:
-            case TaskKind.INSPECT:
-                return [done, self._planned(job, outcome, writes)]
-            case TaskKind.SEGMENT:
-                write = self._progress(job, start.task_id)
-                writes.append(JobWrite(job_id=start.job_id, write=write, replaces="progress"))
-            case TaskKind.PACKAGE:
-                job.done = outcome
-        return [done]
+    def _events_of(self, item: events.Event | Finished, batch: Batch) -> list[events.Event]:
+        if isinstance(item, Finished):
+            return self.books.events_of(item, self._devices.get(item.start.worker_id, ""), batch)
+        return [item]
 
-    def _planned(self, job: ActiveJob, outcome: Done, writes: list[JobWrite]) -> events.Event:
-        """An inspected source: its plan is written, its tasks are added."""
-        plan, info = outcome.plan, outcome.info
-        if plan is None or info is None:
-            raise ValueError(f"job {job.claimed.job_id}: inspection answered without a plan")
-        job.claimed = replace(job.claimed, plan=plan, info=info)
-        tasks = breakdown.planned_tasks(
-            job.claimed.job_id, plan, info, breakdown.BACKENDS, self.settings.threads_per_slot
-        )
-        for task in tasks:
-            job.kinds[task.task_id] = task.kind
-            job.frames[task.task_id] = task.cost.frames
-        writes.append(JobWrite(job_id=job.claimed.job_id, write=ledger.plan(job.claimed, plan, info, tasks)))
-        return events.TasksAdded(at=_now(), job_id=job.claimed.job_id, tasks=tasks)
-
-    def _progress(self, job: ActiveJob, task_id: str) -> Write:
-        """All renditions of a segment come out of one decode, so they progress together."""
-        job.frames_done += job.frames.pop(task_id, 0)
-        plan = job.claimed.plan
-        total = plan.grid.frames if plan and plan.grid else 1
-        share = min(1.0, job.frames_done / total)
-        renditions = {each.name: share for each in plan.renditions} if plan else {}
-        return ledger.progress(job.claimed, renditions)
-
-    # -- writing
-
-    def _writes_of(self, each: instructions.Instruction) -> list[JobWrite]:
-        job = self.jobs.get(getattr(each, "job_id", ""))
-        if job is None:
-            return []
-        match each:
-            case instructions.FellBack():
-                write = self._note(job, each)
-            case instructions.SaveTask():
-                write = ledger.task(job.claimed, each)
-            case instructions.SaveJob():
-                write = self._save_job(job, each)
-            case instructions.FinishJob():
-                write = ledger.finish(job.claimed, each, job.done)
-            case _:
-                return []
-        return [JobWrite(job_id=job.claimed.job_id, write=write)]
-
-    def _note(self, job: ActiveJob, each: instructions.FellBack) -> Write:
-        """Operators see it in the metrics, the owner in the asset's warnings."""
-        self.teller.fell_back(each)
-        if (plan := job.claimed.plan) is not None:
-            job.claimed = replace(job.claimed, plan=breakdown.note_fall_back(plan, each))
-        return ledger.notes(job.claimed)
-
-    def _save_job(self, job: ActiveJob, each: instructions.SaveJob) -> Write:
-        """Where a job stands; a new encoder means a new plan, since keys of what one encoder made are not another's."""
-        before, job.encoder = job.encoder, each.encoder or job.encoder
-        plan = job.claimed.plan
-        if plan is not None and (own := breakdown.plan_for(plan, before, job.encoder)) is not plan:
-            job.claimed = replace(job.claimed, plan=own)
-            job.frames_done = 0
-        return ledger.job(job.claimed, each)
-
-    async def _commit(self, writes: list[JobWrite]) -> None:
+    async def _commit(self, batch: Batch) -> None:
         """Write until it is written; a job whose claim is lost is dropped and the others go on."""
-        while writes:
-            current = ""
+        while True:
             try:
                 async with self.database.write() as session:
-                    for each in writes:
-                        current = each.job_id
-                        await each.write(session)
-                return
-            except FencedOut:
-                self._drop(current)
-                writes = [each for each in writes if each.job_id != current]
+                    lost = await batch.write(session)
+                break
             except DatabaseUnavailable as error:
                 log.warning("database_unavailable", error=error.detail)
                 await asyncio.sleep(DATABASE_RETRY_S)
+        for job_id in lost:
+            self._drop(job_id)
 
     def _drop(self, job_id: str) -> None:
         """Another dispatcher has the job: stop what runs of it here, and write nothing more."""
@@ -404,12 +292,6 @@ class Dispatcher:
             self.pool.close()
         tokens = {job_id: job.claimed.token for job_id, job in self.jobs.items()}
         await claims.release(self.database, self.owner, tokens)
-
-
-def with_circumstances(failure: Failure, start: instructions.StartTask, device: str) -> Failure:
-    """A failure with the worker, device, backend and attempt in its evidence: what a person asks first."""
-    where = {"worker": start.worker_id, "device": device, "backend": start.backend, "attempt": str(start.attempt)}
-    return replace(failure, evidence={**where, **failure.evidence})
 
 
 def _now() -> float:

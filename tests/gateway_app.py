@@ -148,7 +148,7 @@ async def play_dispatcher(farm: Gateway, job_id: str, files: dict[str, tuple[str
     async with farm.ports.database.write() as session:
         await videos.add_assets(session, job.video_id, job_id, assets)
         await videos.set_video_status(session, job.video_id, VideoTrigger.FINISHED, now, asset_prefix=prefix)
-        await jobs.set_progress(session, job_id, job.attempt, {"720p": 1.0, "240p": 1.0})
+        await jobs.save_job(session, job_id, job.attempt, progress={"720p": 1.0, "240p": 1.0})
         assert await jobs.finish_job(session, job_id, job.attempt, JobState.COMPLETED, None, now)
     return prefix
 

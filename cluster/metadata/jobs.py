@@ -2,7 +2,7 @@
 
 Rule: whoever writes a claimed job names the number of its claim. When another dispatcher has claimed the job since,
 the number is stale, nothing is written, and the writer learns it: `FencedOut`, or False where losing is ordinary.
-The fence locks the job's row, so that a claim cannot slip in between the check and the write.
+The fence locks the job's row, so that a claim cannot slip in between the check and the write. Many at once: `writes`.
 States are those of `scheduler.jobs`: the scheduler decides them, these functions write them down. A claim does not
 hang on the state: it is the lease's owner and the number.
 """
@@ -21,6 +21,7 @@ from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import JOB_SEQ, Job, Task, new_id
 from cluster.metadata.turns import next_turn, of_affinity, take_waiting
 from cluster.metadata.videos import lock_video, set_video_status
+from cluster.metadata.writes import hold, plain
 from cluster.settings import LONGEST_LEASE_S
 from scheduler.jobs import JobState
 
@@ -222,30 +223,6 @@ async def add_tasks(session: AsyncSession, job_id: str, token: int, tasks: Itera
         await session.execute(insert(Task), rows)
 
 
-async def save_task(session: AsyncSession, job_id: str, token: int, task_id: str, **fields: Any) -> None:
-    """Write columns of a step of a claimed job (state, attempts, result, failure, worker, ...).
-
-    Raises:
-        FencedOut: the claim is stale; nothing was written.
-        RowMissing: the job has no such step.
-    """
-    await _fence(session, job_id, token)
-    written = await session.scalar(
-        update(Task)
-        .where(Task.id == task_id, Task.job_id == job_id)
-        .values(**_plain(fields))
-        .returning(Task.id)
-        .execution_options(synchronize_session=False)
-    )
-    if written is None:
-        raise RowMissing(f"job {job_id} has no task {task_id}")
-
-
-async def set_progress(session: AsyncSession, job_id: str, token: int, progress: Mapping[str, float]) -> bool:
-    """Write how far each rendition is, 0 to 1; False when the claim is stale."""
-    return await _write(session, job_id, token, progress=dict(progress))
-
-
 async def finish_job(
     session: AsyncSession, job_id: str, token: int, state: str, failure: Mapping[str, Any] | None, now: float
 ) -> bool:
@@ -398,17 +375,9 @@ def _claimed(job_id: str, token: int) -> tuple[ColumnElement[bool], ...]:
 
 
 async def _fence(session: AsyncSession, job_id: str, token: int) -> None:
-    """Hold the job's row against other claims until the commit, or say that the claim is stale.
-
-    Once in a transaction is enough: the row stays locked.
-    """
-    fenced: set[tuple[str, int]] = session.info.setdefault("fenced", set())
-    if (job_id, token) in fenced:
-        return
-    held = await session.scalar(select(Job.id).where(*_claimed(job_id, token)).with_for_update(read=True))
-    if held is None:
+    """Hold the job's row against other claims until the commit, or say that the claim is stale."""
+    if await hold(session, {job_id: token}):
         raise _fenced_out(job_id, token)
-    fenced.add((job_id, token))
 
 
 async def _write(session: AsyncSession, job_id: str, token: int, **fields: Any) -> bool:
@@ -416,7 +385,7 @@ async def _write(session: AsyncSession, job_id: str, token: int, **fields: Any) 
     written = await session.scalar(
         update(Job)
         .where(*_claimed(job_id, token))
-        .values(**_plain(fields))
+        .values(**plain(fields))
         .returning(Job.id)
         .execution_options(synchronize_session=False)
     )
@@ -435,11 +404,6 @@ def _row(job_id: str, task: NewTask) -> dict[str, Any]:
         "attempts": 0,
         "deaths": 0,
     }
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns with enumerations as the text that they are: drivers differ in what they make of a StrEnum."""
-    return {name: str(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _fenced_out(job_id: str, token: int) -> FencedOut:

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import FencedOut
-from cluster.metadata import jobs, leases
+from cluster.metadata import jobs, leases, writes
 from cluster.metadata.database import Database
 from cluster.metadata.jobs import NewTask
 from cluster.metadata.schema import Job, Lease, Task
+from cluster.metadata.writes import TaskChange
 from cluster.settings import LONGEST_LEASE_S
 from scheduler.jobs import JobState, TaskKind, TaskState
 from tests.contract.rows import NOW, queued_jobs
@@ -101,7 +102,8 @@ class Both:
                 self.rows, answer = model.save_task(rows, attempt, done, RULES)
                 try:
                     await jobs.add_tasks(session, self.job_id, attempt, [self._task()])
-                    await jobs.save_task(session, self.job_id, attempt, self.task_id, state=state)
+                    change = TaskChange(job_id=self.job_id, task_id=self.task_id, columns={"state": state})
+                    await writes.save_tasks(session, {self.job_id: attempt}, [change])
                     real = True
                 except FencedOut:
                     real = False

@@ -11,12 +11,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.errors import FencedOut, IllegalTransition, RowMissing
-from cluster.metadata import jobs
+from cluster.metadata import jobs, writes
 from cluster.metadata.database import Database
 from cluster.metadata.jobs import NewTask
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.schema import Job, Video
 from cluster.metadata.videos import set_video_status
+from cluster.metadata.writes import TaskChange
 from scheduler.jobs import JobState, TaskKind, TaskState
 from tests.contract.rows import NOW, queued_jobs, uploaded_video
 
@@ -115,12 +116,16 @@ async def test_what_is_left_alone(db: Database) -> None:
     assert {job.id for job in await claim(db, affinity="us")} == {paused, excluded, there}
 
 
+def inspected(job_id: str) -> TaskChange:
+    return TaskChange(job_id=job_id, task_id=f"{job_id}/inspect/0", columns={"state": TaskState.DONE})
+
+
 WRITES: dict[str, Callable[[AsyncSession, str, int], Awaitable[Any]]] = {
     "save_job": lambda s, job_id, token: jobs.save_job(s, job_id, token, encoder="cpu"),
     "save_plan": lambda s, job_id, token: jobs.save_plan(s, job_id, token, {"a": 1}, {"b": 2}, tasks(job_id)),
     "add_tasks": lambda s, job_id, token: jobs.add_tasks(s, job_id, token, tasks(job_id)),
-    "save_task": lambda s, job_id, token: jobs.save_task(s, job_id, token, f"{job_id}/inspect/0", state="done"),
-    "set_progress": lambda s, job_id, token: jobs.set_progress(s, job_id, token, {"720p": 0.5}),
+    "save_tasks": lambda s, job_id, token: writes.save_tasks(s, {job_id: token}, [inspected(job_id)]),
+    "save_jobs": lambda s, job_id, token: writes.save_jobs(s, {job_id: token}, {job_id: {"progress": {"720p": 0.5}}}),
     "finish_job": lambda s, job_id, token: jobs.finish_job(s, job_id, token, JobState.COMPLETED, None, NOW),
     "release_job": lambda s, job_id, token: jobs.release_job(s, job_id, token),
 }
@@ -191,16 +196,9 @@ async def test_restart_finds_plan_and_tasks(db: Database, url: str) -> None:
     (job,) = await claim(db, "dead")
     async with db.write() as session:
         await jobs.save_plan(session, job_id, job.attempt, {"width": 1920}, {"segments": 2}, tasks(job_id))
-        await jobs.save_task(
-            session,
-            job_id,
-            job.attempt,
-            f"{job_id}/segment/0",
-            state=TaskState.DONE,
-            attempts=1,
-            result={"key": "seg/0"},
-            engine_s=1.5,
-        )
+        columns = {"state": TaskState.DONE, "attempts": 1, "result": {"key": "seg/0"}, "engine_s": 1.5}
+        change = TaskChange(job_id=job_id, task_id=f"{job_id}/segment/0", columns=columns)
+        await writes.save_tasks(session, {job_id: job.attempt}, [change])
     again = Database(url)
     (job,) = await claim(again, "alive", NOW + LEASE_S + 1)
     async with again.write() as session:
@@ -211,14 +209,6 @@ async def test_restart_finds_plan_and_tasks(db: Database, url: str) -> None:
     assert (first.state, first.result, first.engine_s) == ("done", {"key": "seg/0"}, 1.5)
     assert (second.state, second.needs, second.spec) == ("ready", [f"{job_id}/inspect/0"], {"start": 240})
     assert third.id == f"{job_id}/segment/2"
-
-
-async def test_unknown_task(db: Database) -> None:
-    (job_id,) = await queued_jobs(db, 1)
-    (job,) = await claim(db)
-    with pytest.raises(RowMissing):
-        async with db.write() as session:
-            await jobs.save_task(session, job_id, job.attempt, "other/segment/0", state="done")
 
 
 async def test_finished_job_is_over(db: Database) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cluster.errors import IllegalTransition, RowMissing
-from cluster.metadata import jobs, nodes, operations
+from cluster.metadata import jobs, nodes, operations, writes
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus, VideoTrigger
 from cluster.metadata.nodes import GONE, GONE_KEPT_S, NodeReport
 from cluster.metadata.schema import Job, Video
 from cluster.metadata.upkeep import settled_videos
 from cluster.metadata.videos import set_video_status
+from cluster.metadata.writes import TaskChange
 from scheduler.jobs import JobState, TaskKind, TaskState
 from tests.contract.rows import NOW, queued_jobs, uploaded_video
 
@@ -25,7 +26,8 @@ async def failed_job(db: Database, fault: str) -> Job:
         await jobs.add_tasks(session, job_id, job.attempt, [done, dead])
         failure = {"code": "x", "fault": fault, "detail": "it broke", "evidence": {}}
         fields = {"state": TaskState.DEAD, "deaths": 2, "attempts": 3, "failure": failure}
-        await jobs.save_task(session, job_id, job.attempt, dead.task_id, **fields)
+        change = TaskChange(job_id=job_id, task_id=dead.task_id, columns=fields)
+        await writes.save_tasks(session, {job_id: job.attempt}, [change])
         await set_video_status(session, job.video_id, VideoTrigger.PROCESSING_STARTED, NOW)
         assert await jobs.finish_job(session, job_id, job.attempt, JobState.FAILED, failure, NOW)
         await set_video_status(session, job.video_id, VideoTrigger.FAILED, NOW)

@@ -62,7 +62,7 @@ async def test_progress_is_by_rendition_and_100_only_when_ready(farm: Gateway) -
     done = await farm.upload(content(100))
     async with farm.ports.database.write() as session:
         [job] = await jobs.claim_jobs(session, "test", farm.ports.clock(), 60, 1)
-        await jobs.set_progress(session, job.id, job.attempt, {"1080p": 1.0, "720p": 1.0, "240p": 0.5})
+        await jobs.save_job(session, job.id, job.attempt, progress={"1080p": 1.0, "720p": 1.0, "240p": 0.5})
     progress = (await status_of(farm, done["video_id"]))["progress"]
     assert progress["percent"] == 83.3
     assert [(one["name"], one["percent"]) for one in progress["renditions"]] == [

@@ -109,7 +109,7 @@ def release(rows: Rows, attempt: int, rules: Rules) -> tuple[Rows, bool]:
 
 
 def save_task(rows: Rows, attempt: int, done: bool, rules: Rules) -> tuple[Rows, bool]:
-    """`jobs.save_task`; False where that raises FencedOut."""
+    """`writes.save_tasks`; False where that raises FencedOut."""
     if not _holds(rows, attempt, rules):
         return rows, False
     return replace(rows, done=done), True
