@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
-import json
 import os
-import sqlite3
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import av
+from sqlalchemy import select
 
-from benchmarks.farm_log import json_lines
+from benchmarks.farm_log import dispatcher_logs, json_lines
+from benchmarks.farm_rows import ask, live_jobs, working_nodes
+from cluster.metadata.schema import Asset, Job
 from cluster.processes import descendants, process_table
 from cluster.scratch import LOCK
+from cluster.settings import ClusterSettings
 from encoders.backends.nverrors import SessionsExhausted
 
 CLEAN_WITHIN_S = 60.0
@@ -26,7 +27,6 @@ CLEAN_WITHIN_S = 60.0
 NODES = 2
 BACK_WITHIN_S = 90.0
 """How long a node that a storm has killed may need to come back with its worker."""
-DISPATCHER_LOGS = ("dispatcher.log", "standby.log")
 
 
 def repeated_encodes(root: Path, faults: Path | None = None) -> list[str]:
@@ -57,8 +57,8 @@ def repeated_encodes(root: Path, faults: Path | None = None) -> list[str]:
 
 
 def _dispatched(root: Path) -> Iterable[dict[str, Any]]:
-    for name in DISPATCHER_LOGS:
-        yield from json_lines(root / "logs" / name)
+    for path in dispatcher_logs(root):
+        yield from json_lines(path)
 
 
 def twins(root: Path) -> int:
@@ -83,18 +83,12 @@ def sessions_wanted_again(root: Path) -> tuple[int, int]:
     return len(refused), len(refused & done)
 
 
-def live_nodes(root: Path) -> int:
+def live_nodes(url: str) -> int:
     """How many nodes work, by the dispatcher that leads; waits for those that are on their way back."""
     deadline = time.monotonic() + BACK_WITHIN_S
-    while (count := _live_nodes(root)) < NODES and time.monotonic() < deadline:
+    while (count := sum(1 for row in working_nodes(url) if row.workers)) < NODES and time.monotonic() < deadline:
         time.sleep(1.0)
     return count
-
-
-def _live_nodes(root: Path) -> int:
-    with closing(sqlite3.connect(root / "farm.db")) as database:
-        (count,) = database.execute("SELECT count(*) FROM nodes WHERE state = 'alive' AND workers > 0").fetchone()
-    return int(count)
 
 
 def encodes(root: Path) -> tuple[int, int]:
@@ -103,25 +97,35 @@ def encodes(root: Path) -> tuple[int, int]:
     return len(set(records)), len(records) - len(set(records))
 
 
-def unsettled_rows(root: Path) -> list[str]:
+def unsettled_rows(url: str) -> list[str]:
     """Jobs that are held or not over."""
-    with closing(sqlite3.connect(root / "farm.db")) as database:
-        rows = database.execute(
-            "SELECT id, state, lease_owner FROM jobs WHERE lease_owner IS NOT NULL OR state IN ('queued', 'running')"
-        ).fetchall()
-    return [f"job {job_id} is {state}, held by {owner}" for job_id, state, owner in rows]
+    return [f"job {row.id} is {row.state}, held by {row.lease_owner}" for row in live_jobs(url)]
 
 
-def broken_asset(root: Path, video_id: str) -> list[str]:
+def unkind_answers(root: Path, answers: Mapping[str, int]) -> list[str]:
+    """What no client should ever get: a bug's 500, and no word or no time to come back while the database is gone.
+
+    Args:
+        answers: what gateways said meanwhile, and how often.
+    """
+    kind = {"200", "503 with Retry-After", "unreachable"}
+    found = [f"while the database was gone a gateway answered {said}" for said in answers.keys() - kind]
+    lines = json_lines(root / "logs" / "gateway.log")
+    return found + [
+        f"a gateway answered 500 at {line['path']}: error_id {line['error_id']}"
+        for line in lines
+        if line.get("event") == "problem" and line["status"] == 500
+    ]
+
+
+def broken_asset(cluster: ClusterSettings, video_id: str) -> list[str]:
     """What is wrong with a READY video's asset: every rendition is decoded and its frames are counted."""
-    with closing(sqlite3.connect(root / "farm.db")) as database:
-        row = database.execute(
-            "SELECT plan FROM jobs WHERE video_id = ? AND state = 'completed'", (video_id,)
-        ).fetchone()
-        keys = [key for (key,) in database.execute("SELECT key FROM assets WHERE video_id = ?", (video_id,))]
-    if row is None:
+    root, url = cluster.root, cluster.effective_database_url
+    jobs = ask(url, select(Job.plan).where(Job.video_id == video_id, Job.state == "completed"))
+    if not jobs:
         return [f"video {video_id}: no completed job"]
-    plan = json.loads(row[0])
+    plan = jobs[0].plan
+    keys = [row.key for row in ask(url, select(Asset.key).where(Asset.video_id == video_id))]
     objects = root / "objects" / "objects"
     found = [f"video {video_id}: {key} is missing" for key in keys if not (objects / key).is_file()]
     folder = objects / "assets" / video_id / plan["asset_key"]

@@ -2,10 +2,11 @@
 
 A farm of two Ray nodes and two dispatchers on this machine gets a stream of short videos of several users and all
 tiers, some of them broken files. Meanwhile processes are killed, stopped and restarted at random, segments are changed
-on their way to the store, the store is taken away, filled and slowed down, the database is locked, clocks jump, encode
-sessions run out, messages come twice or late, nodes are drained. Then it is quiet, and everything is looked at: each
-accepted video READY or rejected with a code, each asset whole, nothing that was finished encoded again, no process,
-file or lease left behind. The exit status is 1 when anything of that does not hold.
+on their way to the store, the store is taken away, filled and slowed down, the database is gone, killed and restarted,
+clocks jump, encode sessions run out, messages come twice or late, nodes are drained, workers crawl. Then it is quiet,
+and everything is looked at: each accepted video READY or rejected with a code, each asset whole, nothing that was
+finished encoded again, each straggler beside an idle worker with a twin, no process, file or lease left behind. The
+exit status is 1 when anything of that does not hold.
 
 What the seed decides: the clips, who sends what when, and which fault comes after which pause: each kind once before
 any comes twice. Which process is there to be hit depends on the moment.
@@ -22,8 +23,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +42,8 @@ from benchmarks.faulty_encoder import refused
 from benchmarks.faulty_messages import confused
 from benchmarks.faulty_store import corrupted
 from benchmarks.storm import Storm
+from benchmarks.storm_databases import SqliteFile, StormDatabase, postgres
+from benchmarks.stragglers import at_work_still, unanswered
 from gateway.client import Client
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
 from gateway.sample import write_sample
@@ -83,6 +87,8 @@ class Outcome:
     encoded: int = 0
     at_once: int = 0
     twins: int = 0
+    slowed: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
     takeovers: int = 0
     verified: int = 0
     corrupted: int = 0
@@ -109,14 +115,21 @@ def write_clips(folder: Path, seed: int) -> list[Path]:
 
 
 class Senders:
-    """Users who send clips one after another until told to stop; several at once."""
+    """Users who send clips one after another until told to stop; several at once.
 
-    def __init__(self, farm: RunningFarm, clips: list[Path], seed: int, at_most: int, outcome: Outcome) -> None:
+    Args:
+        lull: set while nobody shall send anything.
+    """
+
+    def __init__(
+        self, farm: RunningFarm, clips: list[Path], seed: int, at_most: int, outcome: Outcome, lull: threading.Event
+    ) -> None:
         self.farm = farm
         self.clips = clips
         self.seed = seed
         self.at_most = at_most
         self.outcome = outcome
+        self.lull = lull
         self.stopping = threading.Event()
         self._numbers = itertools.count()
 
@@ -127,7 +140,7 @@ class Senders:
         with Client(self.farm.url, self.farm.token_for(user, tier), backoff=PATIENT) as client:
             while not self.stopping.wait(chance.uniform(0.5, 3.0)):
                 waiting = [video_id for video_id in waiting if not client.status(video_id).status.settled]
-                if len(waiting) >= UNDER_WAY:
+                if len(waiting) >= UNDER_WAY or self.lull.is_set():
                     continue
                 if next(self._numbers) >= self.at_most:
                     return
@@ -145,7 +158,7 @@ def calm_down(farm: RunningFarm, storm: Storm, outcome: Outcome) -> None:
     """Wait until everything is over, with a straggler among the last ones."""
     over = threading.Event()
     with ThreadPoolExecutor(1) as threads:
-        straggling = threads.submit(storm.straggle, over.is_set)
+        straggling = threads.submit(storm.slow_until_a_twin, over.is_set)
         try:
             settle(farm, outcome)
         finally:
@@ -177,8 +190,9 @@ def look_around(
     farm: RunningFarm, outcome: Outcome, faults: Path, verifier: Path | None, sample: int, chance: random.Random
 ) -> None:
     """Everything that can be seen while the farm is still up."""
-    root = farm.farm.cluster.root
-    outcome.nodes = aftermath.live_nodes(root)
+    cluster = farm.farm.cluster
+    root, url = cluster.root, cluster.effective_database_url
+    outcome.nodes = aftermath.live_nodes(url)
     outcome.refused_tasks, outcome.recovered_tasks = aftermath.sessions_wanted_again(root)
     outcome.corrupted = corrupted(faults)
     outcome.refused_sessions = refused(faults)
@@ -186,9 +200,13 @@ def look_around(
     outcome.twins, outcome.takeovers = aftermath.twins(root), aftermath.takeovers(root)
     ready = [sent for sent in outcome.sent if sent.status == "READY"]
     for sent in ready:
-        outcome.violations += aftermath.broken_asset(root, sent.video_id)
+        outcome.violations += aftermath.broken_asset(cluster, sent.video_id)
     outcome.violations += aftermath.repeated_encodes(root, faults)
-    outcome.violations += aftermath.unsettled_rows(root)
+    outcome.violations += aftermath.unsettled_rows(url)
+    outcome.slowed, missing = unanswered(root, faults)
+    outcome.violations += missing
+    outcome.violations += at_work_still()
+    outcome.violations += aftermath.unkind_answers(root, outcome.answers)
     outcome.violations += aftermath.scratch_files(root)
     outcome.violations += aftermath.orphans(root)
     outcome.encoded, outcome.at_once = aftermath.encodes(root)
@@ -225,6 +243,7 @@ def weather(
     verifier: Path | None,
     sample: int,
     *,
+    database: str,
     quick: bool = False,
     only: Sequence[str] = (),
 ) -> Outcome:
@@ -240,32 +259,43 @@ def weather(
     def tell(what: str) -> None:
         console.print(f"{time.monotonic() - begin:6.1f} s  {what}  ({len(outcome.sent)} accepted)", highlight=False)
 
-    with embedded_farm(data / "farm", worker_slots=1, log_json=True) as farm:
-        root = farm.farm.cluster.root
-        node, standby = SecondNode(farm.farm), Standby(farm.farm)
-        try:
-            node.start()
-            standby.start()
-            tell("farm is up")
-            senders = Senders(farm, clips, seed, videos, outcome)
-            storm = Storm(farm.farm, node, standby, faults, seed, PAUSE_S, tell, quick=quick, only=only)
-            with kept(node, standby):
-                blow(farm, storm, senders, minutes)
-                outcome.faults = storm.done
-                tell("calm")
-                calm_down(farm, storm, outcome)
-                tell("settled")
-                look_around(farm, outcome, faults, verifier, sample, random.Random(seed))
-                outcome.node_starts = node.starts
-        finally:
-            standby.stop()
-            node.kill()
-    outcome.violations += aftermath.survivors(root)
-    outcome.violations += leftovers.held_leases(root)
-    outcome.violations += leftovers.unreclaimable(root)
-    outcome.violations += leftovers.orphaned_objects(root)
+    with storm_database(database, data / "farm") as stormy:
+        with embedded_farm(data / "farm", worker_slots=1, log_json=True, database_url=stormy.url) as farm:
+            cluster = farm.farm.cluster
+            node, standby = SecondNode(farm.farm), Standby(farm.farm)
+            try:
+                node.start()
+                standby.start()
+                tell(f"farm is up on {database}")
+                storm = Storm(farm, node, standby, stormy, faults, seed, PAUSE_S, tell, quick=quick, only=only)
+                senders = Senders(farm, clips, seed, videos, outcome, storm.lull)
+                with kept(node, standby):
+                    blow(farm, storm, senders, minutes)
+                    outcome.faults, outcome.answers = storm.done, storm.answers
+                    tell("calm")
+                    calm_down(farm, storm, outcome)
+                    tell("settled")
+                    look_around(farm, outcome, faults, verifier, sample, random.Random(seed))
+                    outcome.node_starts = node.starts
+            finally:
+                standby.stop()
+                node.kill()
+        outcome.violations += aftermath.survivors(cluster.root)
+        outcome.violations += leftovers.held_leases(stormy.url)
+        outcome.violations += leftovers.unreclaimable(cluster.root)
+        outcome.violations += leftovers.orphaned_objects(cluster)
     tell("over")
     return outcome
+
+
+@contextmanager
+def storm_database(kind: str, folder: Path) -> Iterator[StormDatabase]:
+    """The farm's database; a PostgreSQL outlives the farm, so that its rows can be looked at."""
+    if kind == "sqlite":
+        yield SqliteFile(folder)
+        return
+    with postgres() as server:
+        yield server
 
 
 def _end(number: int, _frame: object) -> None:
@@ -286,6 +316,13 @@ def _faults(_context: click.Context, _parameter: click.Parameter, names: tuple[s
 @click.option("--videos", default=10_000, help="At most so many.")
 @click.option("--verifier", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder with assay/.")
 @click.option("--sample", default=5, show_default=True, help="How many assets the verifier looks at.")
+@click.option(
+    "--database",
+    type=click.Choice(["sqlite", "postgres"]),
+    default="sqlite",
+    show_default=True,
+    help="PostgreSQL can be restarted and killed as well; it is started from its wheel.",
+)
 @click.option("--quick", is_flag=True, help="Only faults that are over within half a minute.")
 @click.option("--only", multiple=True, metavar="FAULT", callback=_faults, help="Only this fault; may be given often.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep the farm's folder here.")
@@ -296,6 +333,7 @@ def command(
     videos: int,
     verifier: Path | None,
     sample: int,
+    database: str,
     quick: bool,
     only: tuple[str, ...],
     keep: Path | None,
@@ -308,20 +346,24 @@ def command(
     with tempfile.TemporaryDirectory(prefix="reelmill-chaos-", ignore_cleanup_errors=True) as made:
         data = keep or Path(made)
         data.mkdir(parents=True, exist_ok=True)
-        outcome = weather(data, minutes, seed, videos, console, verifier, sample, quick=quick, only=only)
+        outcome = weather(
+            data, minutes, seed, videos, console, verifier, sample, database=database, quick=quick, only=only
+        )
     statuses = Counter(f"{sent.status} {sent.code}".strip() for sent in outcome.sent)
     console.print(
-        f"seed {seed}, {minutes:g} minutes, {outcome.faults.total()} faults: {dict(outcome.faults)}", highlight=False
+        f"seed {seed}, {minutes:g} minutes on {database}, {outcome.faults.total()} faults: {dict(outcome.faults)}",
+        highlight=False,
     )
     console.print(
         f"accepted {len(outcome.sent)}: {dict(statuses)}; not begun: {dict(outcome.refused)}", highlight=False
     )
     console.print(
-        f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; {outcome.twins} twins; "
+        f"encoded {outcome.encoded} records, {outcome.at_once} by two attempts at once; {outcome.twins} twins, "
+        f"{outcome.slowed} of them of segments that were made to crawl; "
         f"{outcome.takeovers} takeovers; {outcome.corrupted} segments changed on their way; "
         f"{outcome.refused_sessions} sessions refused to {outcome.refused_tasks} tasks, {outcome.recovered_tasks} of "
         f"them done later; {outcome.nodes} nodes live, the second was started {outcome.node_starts} times; "
-        f"messages {outcome.messages}; "
+        f"messages {outcome.messages}; while the database was gone gateways said {dict(outcome.answers)}; "
         f"verified independently {outcome.verified}; {time.monotonic() - begin:.0f} s in all",
         highlight=False,
     )
@@ -329,8 +371,9 @@ def command(
         console.print(f"[red]VIOLATION[/] {line}", highlight=False)
     console.print(f"{len(outcome.violations)} violations")
     if json_path:
-        results = {"seed": seed, "minutes": minutes, "statuses": dict(statuses), "faults": dict(outcome.faults)}
-        results |= {"encoded": outcome.encoded, "twins": outcome.twins, "violations": outcome.violations}
+        results = {"seed": seed, "minutes": minutes, "database": database, "statuses": dict(statuses)}
+        results |= {"faults": dict(outcome.faults), "encoded": outcome.encoded, "violations": outcome.violations}
+        results |= {"twins": outcome.twins, "twins_of_slowed": outcome.slowed}
         results |= {"sessions_refused": outcome.refused_sessions, "nodes": outcome.nodes}
         write_results(json_path, "chaos", [results])
     sys.exit(1 if outcome.violations else 0)

@@ -20,6 +20,8 @@ class Attempt:
         cpu_s: processor seconds of encoding, or of what failed; of other tasks workers tell time on the clock only.
         wall_s: how long its worker had it, by the worker's clock; 0 when it was not done.
         code: of its failure; empty when it was done.
+        timeout_s: how long it may take: four times the p95 of its prediction, at least.
+        twin: it was started because another attempt of its task took too long.
     """
 
     task: str
@@ -30,6 +32,8 @@ class Attempt:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     code: str = ""
+    timeout_s: float = 0.0
+    twin: bool = False
 
     @property
     def job(self) -> str:
@@ -57,6 +61,8 @@ class FarmLog:
         joined: process of each worker.
         open_at: when the first worker joined.
         lost: reason for each worker that went.
+        lost_at: when it went.
+        led_at: when a dispatcher took the lead.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -64,10 +70,16 @@ class FarmLog:
     joined: dict[str, int] = field(default_factory=dict)
     open_at: float = 0.0
     lost: dict[str, str] = field(default_factory=dict)
+    lost_at: dict[str, float] = field(default_factory=dict)
+    led_at: list[float] = field(default_factory=list)
 
     def of_job(self, job: str) -> list[Attempt]:
         """The attempts of a job."""
         return [each for each in self.attempts if each.job == job]
+
+    def of_task(self, task: str) -> list[Attempt]:
+        """The attempts of a task."""
+        return [each for each in self.attempts if each.task == task]
 
     def ready_at(self, attempt: Attempt) -> float:
         """When an attempt's task could have been started: after what it needs (breakdown: inspect, all else, package).
@@ -83,11 +95,16 @@ class FarmLog:
         return max(ends, default=max(self.claimed_at[attempt.job], self.open_at))
 
 
-def read_farm_log(path: Path) -> FarmLog:
-    """Read a dispatcher's log, as far as it is written."""
+def dispatcher_logs(root: Path) -> list[Path]:
+    """Logs of a farm's dispatcher, and of the one that stands by in a storm."""
+    return [root / "logs" / name for name in ("dispatcher.log", "standby.log")]
+
+
+def read_farm_log(*paths: Path) -> FarmLog:
+    """Read the logs of a farm's dispatchers, as far as they are written."""
     log = FarmLog()
     open_ones: dict[tuple[str, int], Attempt] = {}
-    for line in json_lines(path):
+    for line in sorted((line for path in paths for line in json_lines(path)), key=_time_of):
         event, at = line.get("event"), _time_of(line)
         if event == "job_claimed":
             log.claimed_at.setdefault(line["job_id"], at)
@@ -96,8 +113,18 @@ def read_farm_log(path: Path) -> FarmLog:
             log.open_at = log.open_at or at
         elif event == "worker_lost":
             log.lost[line["worker"]] = line["reason"]
+            log.lost_at[line["worker"]] = at
+        elif event == "leading":
+            log.led_at.append(at)
         elif event == "task_started":
-            attempt = Attempt(task=line["task"], number=line["attempt"], worker=line["worker"], started_at=at)
+            attempt = Attempt(
+                task=line["task"],
+                number=line["attempt"],
+                worker=line["worker"],
+                started_at=at,
+                timeout_s=float(line.get("timeout_s") or 0.0),
+                twin=bool(line.get("twin")),
+            )
             open_ones[attempt.task, attempt.number] = attempt
             log.attempts.append(attempt)
         elif event in ("task_done", "task_failed"):

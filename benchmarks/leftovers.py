@@ -7,20 +7,21 @@ them. So the housekeepers are run here as they would run two days later, and wha
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sqlite3
 import time
 from collections.abc import Mapping, Set
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from sqlalchemy import select
+
+from benchmarks.farm_rows import ask, live_jobs
 from cluster import layout
 from cluster.caretaker import PAGE, Caretaker
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
+from cluster.metadata.schema import Job, Lease, Video, Work
 from cluster.metrics import GatewayMetrics
 from cluster.ray_node import RayNode
 from cluster.scratch import LOCK, sweep_scratch
@@ -34,32 +35,26 @@ LATER_S = 2 * 86_400.0
 """Longer than sessions, temporary files and records are kept; shorter than the source of a rejected video is."""
 
 
-def held_leases(root: Path) -> list[str]:
+def held_leases(url: str) -> list[str]:
     """Leaderships and jobs that somebody still holds after the farm's end."""
-    with closing(sqlite3.connect(root / "farm.db")) as database:
-        found = [
-            f"lease {name} is held by {owner} for {until - time.time():.0f} s more"
-            for name, owner, until in database.execute("SELECT name, owner, until FROM leases")
-            if until >= time.time()
-        ]
-        rows = database.execute("SELECT id, lease_owner FROM jobs WHERE lease_owner IS NOT NULL")
-        return found + [f"job {job_id} is held by {owner}" for job_id, owner in rows]
+    found = [
+        f"lease {row.name} is held by {row.owner} for {row.until - time.time():.0f} s more"
+        for row in ask(url, select(Lease.name, Lease.owner, Lease.until))
+        if row.until >= time.time()
+    ]
+    return found + [f"job {row.id} is held by {row.lease_owner}" for row in live_jobs(url) if row.lease_owner]
 
 
-def orphaned_objects(root: Path) -> list[str]:
+def orphaned_objects(cluster: ClusterSettings) -> list[str]:
     """Files of the store that no row explains after two days of housekeeping."""
-    asyncio.run(_housekeeping(root))
-    with closing(sqlite3.connect(root / "farm.db")) as database:
-        videos = {
-            video_id: (VideoStatus(status), source_key)
-            for video_id, status, source_key in database.execute("SELECT id, status, source_key FROM videos")
-        }
-        assets = {
-            (video_id, json.loads(plan)["asset_key"])
-            for video_id, plan in database.execute("SELECT video_id, plan FROM jobs WHERE state = 'completed'")
-            if plan
-        }
-        works = {work_id for (work_id,) in database.execute("SELECT id FROM works")}
+    url = cluster.effective_database_url
+    asyncio.run(_housekeeping(cluster, len(ask(url, select(Video.id)))))
+    rows = ask(url, select(Video.id, Video.status, Video.source_key))
+    videos = {row.id: (VideoStatus(row.status), row.source_key) for row in rows}
+    completed = ask(url, select(Job.video_id, Job.plan).where(Job.state == "completed"))
+    assets = {(row.video_id, row.plan["asset_key"]) for row in completed if row.plan}
+    works = {row.id for row in ask(url, select(Work.id))}
+    root = cluster.root
     store = root / "objects"
     found = [f"orphan {path}" for folder in ("tmp", "uploads") for path in _files(store / folder)]
     for path in _files(store / "objects"):
@@ -93,9 +88,8 @@ def explained(
     }.get(kind, False)
 
 
-async def _housekeeping(root: Path) -> None:
+async def _housekeeping(cluster: ClusterSettings, videos: int) -> None:
     """All rounds of the gateway's and the dispatcher's housekeepers, by a clock that is ahead."""
-    cluster = ClusterSettings(data_dir=root)
     database = Database(cluster.effective_database_url)
     store = open_store(cluster.effective_store_url)
 
@@ -111,10 +105,8 @@ async def _housekeeping(root: Path) -> None:
         clock=later,
     )
     caretaker = Caretaker(database, store, cluster.source_retention_s, later)
-    with closing(sqlite3.connect(root / "farm.db")) as rows:
-        (count,) = rows.execute("SELECT count(*) FROM videos").fetchone()
     try:
-        for _ in range(count // PAGE + 1):
+        for _ in range(videos // PAGE + 1):
             await clean_up(ports)
             await caretaker.round()
     finally:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import aftermath
+import httpx
+
 from benchmarks.bystanders import NODE_ADDRESS, STANDBY, SecondNode, Standby, send_signal
-from benchmarks.farm_log import read_farm_log
+from benchmarks.farm_rows import leader, working_nodes
+from benchmarks.farms import RunningFarm
 from benchmarks.fault_bag import Bag
 from benchmarks.faulty_clock import set_clocks
 from benchmarks.faulty_encoder import exhaust
 from benchmarks.faulty_messages import confuse
 from benchmarks.faulty_store import corrupt_next, landed, set_mode
-from benchmarks.stragglers import CRAWLING, SLOW, at_work, slow_down
+from benchmarks.storm_databases import Postgres, StormDatabase
+from benchmarks.stragglers import SLOW, Stragglers, slow_down, workers
 from cluster.errors import DatabaseUnavailable, RowMissing
 from cluster.metadata.database import Database
 from cluster.metadata.nodes import ask_to_drain
-from cluster.processes import ProcessInfo, descendants, process_table
-from gateway.farm import Farm
+from cluster.processes import ProcessInfo, descendants
 
 HOUR_S = 3_600.0
 WORK_WITHIN_S = 60.0
@@ -37,12 +37,11 @@ RESTART_WITHIN_S = 120.0
 BACK_WITHIN_S = 45.0
 """How long is waited for a node that was killed before it is told of its end."""
 SLOW_FOR_S = 20.0
-CRAWLS_FOR_S = 50.0
-"""Shorter than any task's timeout (60 s at least): a twin is what shall end it."""
-MOST_STRAGGLERS = 4
-"""A twin needs an idle worker: if there was none, the next segment is slowed, until the last ones are gone."""
-FEW_JOBS = 3
-"""With so few jobs left, a worker soon finds nothing to do while another is slow."""
+QUIET_WITHIN_S = 90.0
+"""How long is waited for the end of all other faults before a segment is slowed until it must have a twin."""
+STRAGGLES_WITHIN_S = 240.0
+ASK_EVERY_S = 1.0
+"""How often a gateway is asked while the database is gone."""
 Fault = Callable[[], bool]
 
 
@@ -50,6 +49,7 @@ class Storm:
     """Faults, one after another, at random moments, until told to stop.
 
     Args:
+        database: the farm's.
         seed: of the choice and of the pauses; which process is hit depends on what runs at the moment.
         folder: of the control files that the spoiled processes look at.
         quick: only faults that are over within half a minute.
@@ -61,9 +61,10 @@ class Storm:
 
     def __init__(
         self,
-        farm: Farm,
+        farm: RunningFarm,
         node: SecondNode,
         standby: Standby,
+        database: StormDatabase,
         folder: Path,
         seed: int,
         pause_s: tuple[float, float],
@@ -72,9 +73,11 @@ class Storm:
         quick: bool = False,
         only: Sequence[str] = (),
     ) -> None:
-        self.farm = farm
+        self.farm = farm.farm
+        self.token = farm.token
         self.node = node
         self.standby = standby
+        self.database = database
         self.folder = folder
         self.random = random.Random(seed)
         self.pause_s = pause_s
@@ -82,6 +85,10 @@ class Storm:
         self.quick = quick
         self.done: Counter[str] = Counter()
         self.stopping = threading.Event()
+        self.lull = threading.Event()
+        """Set while no user shall send anything."""
+        self.answers: Counter[str] = Counter()
+        """What gateways said while the database was gone."""
         self._landed = 0
         self._undoing: list[threading.Thread] = []
         faults: dict[Fault, int] = {
@@ -99,7 +106,7 @@ class Storm:
             self.take_store_away: 1,
             self.fill_store: 1,
             self.slow_store: 1,
-            self.lock_database: 1,
+            self.take_database_away: 1,
             self.exhaust_sessions: 1,
             self.confuse_messages: 3,
             self.skew_clock: 1,
@@ -108,11 +115,14 @@ class Storm:
         if not quick:
             faults |= {
                 self.kill_ray: 1,
-                self.lock_database_for_a_minute: 1,
+                self.take_database_away_for_a_minute: 1,
+                self.straggle: 1,
                 self.drain_head: 1,
                 self.announce_nodes_end: 1,
                 self.restart_all: 1,
             }
+        if isinstance(database, Postgres):
+            faults |= {self.restart_database: 1, self.kill_database: 1}
         if unknown := set(only) - {fault.__name__ for fault in faults}:
             raise ValueError(f"there is no fault {', '.join(sorted(unknown))}")
         named = {fault: weight for fault, weight in faults.items() if not only or fault.__name__ in only}
@@ -143,24 +153,20 @@ class Storm:
 
     # -- processes
 
-    def _workers(self) -> list[ProcessInfo]:
-        return [info for info in descendants(os.getpid()) if info.command.startswith("ray::SlotHolder")]
-
     def _pick(self, found: list[ProcessInfo]) -> int | None:
         return self.random.choice(sorted(info.pid for info in found)) if found else None
 
     def _leader(self) -> int | None:
         """The dispatcher that leads."""
-        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
-            try:
-                row = database.execute("SELECT owner FROM leases WHERE name = 'dispatcher/'").fetchone()
-            except sqlite3.OperationalError:
-                return None
-        return self.standby.pid if row and row[0] == STANDBY else self.farm.pids().get("dispatcher")
+        try:
+            name = leader(self.database.url)
+        except DatabaseUnavailable:
+            return None
+        return self.standby.pid if name == STANDBY else self.farm.pids().get("dispatcher")
 
     def kill_worker(self) -> bool:
         """kill -9 of an actor's process."""
-        return send_signal(self._pick(self._workers()), signal.SIGKILL)
+        return send_signal(self._pick(workers()), signal.SIGKILL)
 
     def kill_confined(self) -> bool:
         """kill -9 of a fork server or of a child that works."""
@@ -170,53 +176,33 @@ class Storm:
     def hang_worker(self) -> bool:
         """A worker's process stands still for a while, or until somebody ends it."""
         lasts_s = 10.0 if self.quick else self.random.choice((10.0, 300.0))
-        return self._hang(self._pick(self._workers()), lasts_s)
+        return self._hang(self._pick(workers()), lasts_s)
 
     def slow_worker(self) -> bool:
         """A worker's encoding is ten times as slow for a while."""
-        worker = self._pick(self._workers())
+        worker = self._pick(workers())
         if worker is None:
             return False
         self._keep(lambda: slow_down(worker, SLOW, SLOW_FOR_S, self.stopping.is_set))
         return True
 
-    def straggle(self, over: Callable[[], bool]) -> None:
-        """After the storm, when hardly anything is left to do: a worker is slow while another has nothing to do.
+    def straggle(self) -> bool:
+        """Users and faults pause; a segment crawls beside a worker that has nothing to do, until it has a twin."""
+        self.lull.set()
+        try:
+            quiet_by = time.monotonic() + QUIET_WITHIN_S
+            while any(thread.is_alive() for thread in self._undoing):
+                if time.monotonic() > quiet_by or self.stopping.wait(0.5):
+                    return False
+            end = time.monotonic() + STRAGGLES_WITHIN_S
+            return self.slow_until_a_twin(lambda: self.stopping.is_set() or time.monotonic() > end)
+        finally:
+            self.lull.clear()
 
-        That is when a twin starts; in a storm the queue is never empty. Ends with the first twin, or when all is over.
-        """
-        root = self.farm.cluster.root
-        before = aftermath.twins(root)
-        tries = 0
-
-        def enough() -> bool:
-            return over() or aftermath.twins(root) > before
-
-        while not enough() and tries < MOST_STRAGGLERS:
-            if self._jobs_left() <= FEW_JOBS and (found := self._encoding()):
-                tries += 1
-                slow_down(self.random.choice(found), CRAWLING, CRAWLS_FOR_S, enough)
-            time.sleep(0.5)
-
-    def _encoding(self) -> list[int]:
-        """Pids of workers that encode a segment now: neither an inspection nor a package has a twin."""
-        logs = [read_farm_log(self.farm.cluster.root / "logs" / name) for name in aftermath.DISPATCHER_LOGS]
-        said = {
-            log.joined.get(attempt.worker)
-            for log in logs
-            for attempt in log.attempts
-            if attempt.kind == "segment" and attempt.ended_at is None
-        }
-        table = process_table()
-        return sorted(info.pid for info in self._workers() if info.pid in said and at_work(info.pid, table))
-
-    def _jobs_left(self) -> int:
-        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
-            try:
-                (count,) = database.execute("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')").fetchone()
-            except sqlite3.OperationalError:
-                return FEW_JOBS + 1
-        return int(count)
+    def slow_until_a_twin(self, over: Callable[[], bool]) -> bool:
+        """The same without a pause of the others, as after the storm; False when it was over before there was one."""
+        chosen = Stragglers(self.farm.cluster.root, self.database.url, self.random, self.folder)
+        return chosen.until_a_twin(over)
 
     def kill_dispatcher(self) -> bool:
         """kill -9 of the dispatcher that leads."""
@@ -281,11 +267,10 @@ class Storm:
 
     def _nodes(self) -> list[tuple[str, str]]:
         """Ids and addresses of the nodes that work."""
-        with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
-            try:
-                return database.execute("SELECT id, address FROM nodes WHERE state = 'alive'").fetchall()
-            except sqlite3.OperationalError:
-                return []
+        try:
+            return [(row.id, row.address) for row in working_nodes(self.database.url)]
+        except DatabaseUnavailable:
+            return []
 
     def _let_work(self, node: str) -> None:
         """Whatever else is broken at the moment: nobody but us would ever let it work again."""
@@ -297,7 +282,7 @@ class Storm:
         """Ask for it; False when the database does not take it. A node that is gone needs no asking any more."""
 
         async def ask() -> None:
-            database = Database(self.farm.cluster.effective_database_url)
+            database = Database(self.database.url)
             try:
                 drain_by = None if within_s is None else time.time() + within_s
                 await database.run(lambda session: ask_to_drain(session, node, drain_by))
@@ -334,33 +319,51 @@ class Storm:
         set_mode(self.folder, "slow", 10.0)
         return True
 
-    def lock_database(self) -> bool:
-        """Nobody can write to the database for longer than SQLite waits."""
-        return self._lock_database(13.0)
+    def take_database_away(self) -> bool:
+        """The database is gone for longer than SQLite waits for a lock."""
+        return self._take_database(13.0)
 
-    def lock_database_for_a_minute(self) -> bool:
+    def take_database_away_for_a_minute(self) -> bool:
         """The database is gone for a minute."""
-        return self._lock_database(60.0)
+        return self._take_database(60.0)
 
-    def _lock_database(self, lasts_s: float) -> bool:
+    def restart_database(self) -> bool:
+        """PostgreSQL ends all sessions at once, shuts down and is started again."""
+        return isinstance(self.database, Postgres) and self.database.send(signal.SIGINT)
+
+    def kill_database(self) -> bool:
+        """kill -9 of the postmaster; the next one recovers from the log."""
+        return isinstance(self.database, Postgres) and self.database.send(signal.SIGKILL)
+
+    def _take_database(self, lasts_s: float) -> bool:
         begun = threading.Event()
-        locked: list[bool] = []
+        taken: list[bool] = []
 
         def hold() -> None:
-            with contextlib.closing(sqlite3.connect(self.farm.cluster.root / "farm.db", timeout=5)) as database:
-                try:
-                    database.execute("BEGIN EXCLUSIVE")
-                    locked.append(True)
-                except sqlite3.OperationalError:
-                    return
-                finally:
+            try:
+                with self.database.gone():
+                    taken.append(True)
                     begun.set()
-                self.stopping.wait(lasts_s)
-                database.rollback()
+                    end = time.monotonic() + lasts_s
+                    while time.monotonic() < end and not self.stopping.wait(ASK_EVERY_S):
+                        self.answers[self._answer()] += 1
+            except DatabaseUnavailable:
+                pass
+            finally:
+                begun.set()
 
         self._keep(hold)
         begun.wait()
-        return bool(locked)
+        return bool(taken)
+
+    def _answer(self) -> str:
+        """What a gateway says to somebody who asks for his videos: a status, and whether it says when to ask again."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        try:
+            answer = httpx.get(f"{self.farm.url}/v1/videos", headers=headers, timeout=30.0, trust_env=False)
+        except httpx.TransportError:
+            return "unreachable"
+        return f"{answer.status_code}{' with Retry-After' if 'Retry-After' in answer.headers else ''}"
 
     def exhaust_sessions(self) -> bool:
         """No encode session can be had for a while, from the next one that is wanted."""

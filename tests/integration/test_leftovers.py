@@ -52,20 +52,20 @@ def farm_of_one_rejected_video(root: Path) -> ClusterSettings:
 
 def test_what_rows_name_stays_and_everything_else_is_an_orphan(tmp_path: Path) -> None:
     settings = farm_of_one_rejected_video(tmp_path)
-    assert leftovers.orphaned_objects(tmp_path) == []
+    assert leftovers.orphaned_objects(settings) == []
     store = open_store(settings.effective_store_url)
     for key in ("sources/w/source", "assets/w/k/144p/init.mp4", "work/w/k/segment-00000.json", "else"):
         store.put_bytes(key, b"x", "application/octet-stream")
     (tmp_path / "objects" / "tmp" / "half.written").write_bytes(b"x")
     store.create_multipart("sources/x/source", "video/mp4")
-    found = leftovers.orphaned_objects(tmp_path)
+    found = leftovers.orphaned_objects(settings)
     assert len(found) == 4, "the unfinished file and the unfinished upload are the housekeepers'"
     assert all("/w/" in line or "else" in line for line in found)
 
 
 def test_a_lease_that_is_held_is_told(tmp_path: Path) -> None:
-    farm_of_one_rejected_video(tmp_path)
-    assert ["somebody" in line for line in leftovers.held_leases(tmp_path)] == [True]
+    settings = farm_of_one_rejected_video(tmp_path)
+    assert ["somebody" in line for line in leftovers.held_leases(settings.effective_database_url)] == [True]
 
 
 def test_a_disk_that_somebody_holds_is_told_and_one_that_nobody_holds_is_emptied(tmp_path: Path) -> None:

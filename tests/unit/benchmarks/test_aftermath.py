@@ -130,3 +130,16 @@ def test_tasks_that_got_no_session_and_those_of_them_that_were_done_later_are_co
     }.items():
         (tmp_path / "logs" / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert aftermath.sessions_wanted_again(tmp_path) == (2, 1)
+
+
+def test_a_bugs_500_and_an_answer_that_names_no_time_to_come_back_are_told(tmp_path: Path) -> None:
+    assert aftermath.unkind_answers(tmp_path, {"200": 3, "503 with Retry-After": 9, "unreachable": 1}) == []
+    (tmp_path / "logs").mkdir()
+    lines = [
+        {"event": "problem", "status": 503, "path": "/v1/videos", "error_id": "a"},
+        {"event": "problem", "status": 500, "path": "/v1/uploads", "error_id": "b"},
+    ]
+    (tmp_path / "logs" / "gateway.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    without_a_time, bug = aftermath.unkind_answers(tmp_path, {"503": 1})
+    assert without_a_time.endswith("answered 503")
+    assert "/v1/uploads" in bug
