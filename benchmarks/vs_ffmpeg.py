@@ -121,8 +121,8 @@ def psnr_db(source: Path, info: MediaInfo, plan: Plan, playlist: str, name: str)
     rendition = next(each for each in plan.renditions if each.name == name)
     stream = info.video.stream if info.video else 0
     graph = (
-        f"[1:{stream}]scale={rendition.width}:{rendition.height}:flags=bicubic,format=yuv420p,setpts=N[r];"
-        "[0:v]setpts=N[e];[e][r]psnr"
+        f"[1:{stream}]scale={rendition.width}:{rendition.height}:flags=bicubic,format=yuv420p,settb=1/1000,setpts=N[r];"
+        "[0:v]settb=1/1000,setpts=N[e];[e][r]psnr"
     )
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-i", playlist, "-i", str(source)]
     command += ["-filter_complex", graph, "-f", "null", "-"]

@@ -173,8 +173,8 @@ WORTH_PADDING_FRAMES = Fraction(6, 10)
 ROUNDS = 2
 """Segments for each slot at least, so that one slow segment does not leave the other slots idle at the end."""
 CUT_FRAMES = 16
-"""What each segment takes beyond its frames, in frames: decoding from the key frame before, looking past its end. Measured
-on a 720p film: 14 segments of 96 frames take 58.4 s of a core, 5 of 288 take 52.3 s."""
+"""What each segment takes beyond its frames, in frames: decoding from the key frame before, looking past its end.
+Measured on a 720p film: 14 segments of 96 frames take 58.4 s of a core, 5 of 288 take 52.3 s."""
 
 
 def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> Plan:
