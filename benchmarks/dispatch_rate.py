@@ -1,7 +1,7 @@
 """Decisions per second of the dispatcher's whole loop: events, engine, one transaction per batch, instructions.
 
-The dispatcher is the production one, on SQLite as the embedded farm has it, in this process. Its slots answer at once,
-so that nothing but the loop holds it up: the figure is what it can do, not what a farm asks of it.
+The dispatcher is the production one, in this process, on SQLite as the embedded farm has it or on PostgreSQL. Its slots
+answer at once, so that nothing but the loop holds it up: the figure is what it can do, not what a farm asks of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,12 +23,12 @@ from sqlalchemy import func, select
 
 from benchmarks.recovery import submit_jobs
 from benchmarks.simulated_workers import SLOTS_PER_NODE, source_of
+from benchmarks.steady_pool import SteadyPool
 from cluster.dispatcher import Dispatcher
 from cluster.metadata.database import Database
 from cluster.metadata.migrate import migrate
 from cluster.metadata.schema import Job
 from cluster.metrics import DispatcherMetrics
-from cluster.pool import NodeView
 from cluster.settings import ClusterSettings
 from cluster.tasks import AssetFile, Done, Outcome, TaskRequest, WorkerDescription
 from encoders.plan import Plan, plan_asset
@@ -40,8 +40,6 @@ from scheduler.settings import SchedulerSettings
 JOB_MINUTES = 60.0
 SLOTS_PER_JOB = 40
 """Few jobs of many segments: what a plan costs, some hundred rows at once, is no part of the figure."""
-PATIENCE_S = 60.0
-"""How much longer than asked the first decision may take."""
 SEGMENT_S = 10.0
 """What the slots say that a segment took."""
 
@@ -74,17 +72,17 @@ class DispatchRate:
         return self.decisions / self.cpu_s
 
 
-class InstantPool:
+class InstantPool(SteadyPool):
     """Slots that answer at once; a `cluster.pool.Pool`."""
 
     def __init__(
-        self, slots: int, joined: Callable[[WorkerDescription], None], _lost: Callable[[str, str], None]
+        self, slots: int, joined: Callable[[WorkerDescription], None], lost: Callable[[str, str], None]
     ) -> None:
+        super().__init__(joined, lost)
         self.slots = slots
-        self.backends = frozenset({"cpu"})
         self.answered = 0
-        self.busy = asyncio.Event()
-        self._joined = joined
+        self.wanted = 0
+        self.reached = asyncio.Event()
 
     async def adopt(self) -> None:
         """All slots join."""
@@ -100,8 +98,8 @@ class InstantPool:
         """One attempt, done."""
         await asyncio.sleep(0)
         self.answered += 1
-        if self.answered >= self.slots:
-            self.busy.set()
+        if self.answered >= self.wanted:
+            self.reached.set()
         done = Done(engine_s=SEGMENT_S, wall_s=SEGMENT_S)
         if request.kind is TaskKind.INSPECT:
             return replace(done, info=source_of("any", JOB_MINUTES), plan=_plan(request.profile))
@@ -110,57 +108,32 @@ class InstantPool:
             return replace(done, assets=(AssetFile(kind="HLS", key=key, content_type="x", size_bytes=1),))
         return done
 
-    async def refresh(self) -> None:
-        """These slots never change."""
-
-    async def resume(self, worker_id: str, task_id: str, attempt: int) -> Outcome | None:
-        """Nothing was begun before."""
-
-    async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
-        """What was started has ended."""
-
-    async def check(self, worker_id: str) -> tuple[bool, str]:
-        """Always healthy."""
-        return True, worker_id
-
-    def replace(self, worker_id: str, reason: str) -> None:
-        """A slot that answers at once cannot hang."""
-        raise AssertionError(f"{worker_id}: {reason}")
-
-    def nodes(self) -> Sequence[NodeView]:
-        """No node that an operator could drain."""
-        return ()
-
-    def set_draining(self, node_id: str, draining: bool) -> None:
-        """There are no nodes."""
-
-    def retire(self, worker_id: str) -> None:
-        """Nothing is ever drained."""
-
-    def close(self) -> None:
-        """Nothing to end."""
-
 
 @cache
 def _plan(profile: str) -> Plan:
     return plan_asset(source_of("any", JOB_MINUTES), load_profile(profile), 16, "simulated")
 
 
-def measure_dispatch_rate(slots: int, seconds: float) -> DispatchRate:
-    """Let the loop run for so long with so many slots and always enough jobs."""
+def measure_dispatch_rate(slots: int, decisions: int, database_url: str = "") -> DispatchRate:
+    """Let the loop make at least so many decisions for so many slots, with always enough jobs.
+
+    Args:
+        database_url: of an empty database; a SQLite file of its own unless given.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:
         with tempfile.TemporaryDirectory(prefix="reelmill-loop-") as folder:
-            return asyncio.run(_measure(Path(folder), slots, seconds))
+            return asyncio.run(_measure(Path(folder), slots, decisions, database_url))
     finally:
         structlog.reset_defaults()
 
 
-async def _measure(folder: Path, slots: int, seconds: float) -> DispatchRate:
-    settings = ClusterSettings(data_dir=folder, database_url="", redis_url="", claim_window=4 * slots)
+async def _measure(folder: Path, slots: int, decisions: int, database_url: str) -> DispatchRate:
+    settings = ClusterSettings(data_dir=folder, database_url=database_url, redis_url="", claim_window=4 * slots)
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
-    await submit_jobs(database, 4 + slots // SLOTS_PER_JOB)
+    most = 2 * slots + decisions
+    await submit_jobs(database, 4 + max(slots // SLOTS_PER_JOB, most // len(_plan("default").segments)))
     pools: list[InstantPool] = []
 
     def opened(*callbacks: Any) -> InstantPool:
@@ -175,15 +148,9 @@ async def _measure(folder: Path, slots: int, seconds: float) -> DispatchRate:
     dispatcher = Dispatcher(settings, database, engine, "benchmark", DispatcherMetrics(), explain, opened)
     work = asyncio.create_task(dispatcher.run(asyncio.sleep))
     try:
-        busy = asyncio.create_task(pools[0].busy.wait())
-        await asyncio.wait({busy, work}, return_when=asyncio.FIRST_COMPLETED)
+        await _reached(pools[0], slots, work)
         before, began, cpu = pools[0].answered, time.monotonic(), time.process_time()
-        # On a machine that is busy with other things a short time may hold no decision at all.
-        until, latest = began + seconds, began + seconds + PATIENCE_S
-        while not work.done() and (now := time.monotonic()) < latest:
-            if now >= until and pools[0].answered > before:
-                break
-            await asyncio.wait({work}, timeout=max(0.05, until - now))
+        await _reached(pools[0], before + decisions, work)
         answered, wall_s, cpu_s = pools[0].answered - before, time.monotonic() - began, time.process_time() - cpu
     finally:
         work.cancel()
@@ -193,3 +160,13 @@ async def _measure(folder: Path, slots: int, seconds: float) -> DispatchRate:
         failed = await session.scalar(select(func.count()).where(Job.state == str(JobState.FAILED)).select_from(Job))
     await database.close()
     return DispatchRate(slots=slots, decisions=answered, wall_s=wall_s, cpu_s=cpu_s, failed=int(failed or 0))
+
+
+async def _reached(pool: InstantPool, answers: int, work: asyncio.Task[None]) -> None:
+    """Wait until the slots have answered so often; a loop that ended before says why by its exception."""
+    pool.wanted, pool.reached = answers, asyncio.Event()
+    waiting = asyncio.create_task(pool.reached.wait())
+    await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        waiting.cancel()
+        await work

@@ -210,30 +210,34 @@ def _p99_us(seconds: list[float]) -> float:
     "--jobs", default=1_000_000, show_default=True, help="Longest queue; tenths of it are measured too; 0: none."
 )
 @click.option("--slots", default=1_000, show_default=True, help="Busy slots for decisions per second.")
-@click.option("--loop-s", default=0.0, help="Run the dispatcher's whole loop on SQLite for so long with so many slots.")
+@click.option("--loop", "decisions", default=0, help="Let the dispatcher's whole loop decide so often for the slots.")
+@click.option("--database", default="", help="URL of an empty database for the loop; a file of its own unless given.")
 @click.option(
     "--ray", "videos", default=0, help="Idle time between tasks of a real farm, read off so many short videos."
 )
 @click.option("--ray-slots", default=2, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures here.")
-def command(jobs: int, slots: int, loop_s: float, videos: int, ray_slots: int, json_path: Path | None) -> None:
+def command(
+    jobs: int, slots: int, decisions: int, database: str, videos: int, ray_slots: int, json_path: Path | None
+) -> None:
     """Cost of the scheduler's decisions as the queue grows to a million jobs; of the loop around it; of a real farm."""
     results = measure_engine(jobs, slots) if jobs else {}
-    if loop_s:
-        results["loop"] = _measure_loop(slots, loop_s)
+    if decisions:
+        results["loop"] = _measure_loop(slots, decisions, database)
     if videos:
         results["slot_idle"] = _measure_slot_idle(ray_slots, videos)
     if json_path is not None:
         write_results(json_path, "scheduler", results)
 
 
-def _measure_loop(slots: int, seconds: float) -> dict[str, Any]:
+def _measure_loop(slots: int, decisions: int, database: str) -> dict[str, Any]:
     from benchmarks.dispatch_rate import measure_dispatch_rate
 
-    found = measure_dispatch_rate(slots, seconds)
+    found = measure_dispatch_rate(slots, decisions, database)
     if found.failed:
         raise click.ClickException(f"{found.failed} jobs failed: the rate would say nothing")
-    print(f"{found.per_s:,.0f} decisions per second of the whole loop, {slots} slots, SQLite;")
+    kind = database.partition(":")[0] or "SQLite"
+    print(f"{found.per_s:,.0f} decisions per second of the whole loop, {slots} slots, {kind};")
     print(f"{found.per_cpu_s:,.0f} per second of its processor time")
     return {**asdict(found), "per_s": found.per_s, "per_cpu_s": found.per_cpu_s}
 

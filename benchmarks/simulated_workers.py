@@ -20,7 +20,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cluster.pool import NodeView
+from benchmarks.steady_pool import SteadyPool
 from cluster.tasks import AssetFile, Done, Outcome, RunningTask, TaskRequest, WorkerDescription
 from encoders.errors import Failure, Fault
 from encoders.media import Colour, MediaInfo, VideoTrack
@@ -211,26 +211,23 @@ class SimulatedWorkers:
         return done
 
 
-class SimulatedPool:
+class SimulatedPool(SteadyPool):
     """The dispatcher's side of `SimulatedWorkers`; a `cluster.pool.Pool`.
 
     Args:
         path: socket of the workers.
-        joined, lost: see `cluster.pool.WorkerPool`.
+        joined, lost: see `cluster.pool.OpenPool`.
     """
 
     def __init__(
         self, path: Path, joined: Callable[[WorkerDescription], None], lost: Callable[[str, str], None]
     ) -> None:
+        super().__init__(joined, lost)
         self._path = path
-        self._joined = joined
-        self._lost = lost
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
-        self.slots = 0
-        self.backends = frozenset({"cpu"})
 
     async def adopt(self) -> None:
         """Meet the workers, and what they run of a dispatcher before."""
@@ -240,9 +237,6 @@ class SimulatedPool:
         self.slots = len(descriptions)
         for description in descriptions:
             self._joined(description)
-
-    async def refresh(self) -> None:
-        """These workers never die."""
 
     async def run(self, worker_id: str, request: TaskRequest) -> Outcome | None:
         """One attempt."""
@@ -257,24 +251,6 @@ class SimulatedPool:
     async def stop(self, worker_id: str, task_id: str, attempt: int) -> None:
         """End an attempt."""
         await self._ask("stop", worker_id, task_id, attempt)
-
-    async def check(self, worker_id: str) -> tuple[bool, str]:
-        """Pretended devices are always healthy."""
-        return True, worker_id
-
-    def replace(self, worker_id: str, reason: str) -> None:
-        """A pretended worker that hangs is a bug of the simulation."""
-        raise AssertionError(f"{worker_id}: {reason}")
-
-    def nodes(self) -> Sequence[NodeView]:
-        """No node that an operator could drain."""
-        return ()
-
-    def set_draining(self, node_id: str, draining: bool) -> None:
-        """There are no nodes."""
-
-    def retire(self, worker_id: str) -> None:
-        """Nothing is ever drained."""
 
     def close(self) -> None:
         """Leave the workers alone."""

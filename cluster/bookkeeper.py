@@ -1,4 +1,4 @@
-"""The books of the jobs that a dispatcher holds: outcomes and instructions as changes of rows and events for the engine.
+"""The books of a dispatcher's jobs: outcomes and instructions as changes of rows, and as events for the engine.
 
 Nothing is written and nothing waits here: `Batch` is written by the loop, before anything acts on what was decided.
 """
