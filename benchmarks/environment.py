@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("av", "ray", "numpy", "fastapi", "sqlalchemy", "boto3", "redis")
+"""Those that are there: a machine that is only measured has not all of them."""
 
 
 def environment() -> dict[str, Any]:
@@ -23,7 +25,7 @@ def environment() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _versions(),
         "commit": _commit(),
     }
 
@@ -32,7 +34,17 @@ def write_results(path: Path, name: str, results: Any) -> None:
     """Write what was measured with where it was measured; the form is versioned."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"format": 1, "benchmark": name, "environment": environment(), "results": results}
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_text(json.dumps(document, indent=1) + "\n")
+    fresh.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _cpu_model() -> str:
@@ -43,11 +55,10 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Empty where there is no git, or no repository."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        asked = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
     return asked.stdout.strip()

@@ -8,11 +8,15 @@ bandwidth), and recommends a backend. On a host without a GPU the reason is prin
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +26,38 @@ from rich.table import Table
 
 from benchmarks.environment import write_results
 from benchmarks.gpu_ladder import FRAMES, write_source
+from benchmarks.gpu_presets import choose_classes
+from benchmarks.gpu_sizes import BRIEF_VARIABLE, LADDER
 from benchmarks.gpu_steps import STEPS
+from benchmarks.gpu_tests import run_contract
+from benchmarks.gpu_verdicts import judge
 from encoders.backends.probe import PROOF_VARIABLE, probe_json, run_probe
 from encoders.backends.proof import GpuProbe, hybrid_capability, nvenc_capability
 
-BUDGET_S = 570.0
-"""For everything; a step gets what is left at most."""
+PARTS = {"probe": 60.0, "tests": 120.0, "steps": 210.0, "ladders": 180.0}
+"""Seconds of each, in order. What a part leaves those after it have; all end within ten minutes, the report too."""
+CLOSING_S = 10.0
+"""What the last piece's end, the report and one second for each piece that gets no time take at most."""
+BRIEF_SLACK = 20.0
+"""In little nothing is measured, so a busy machine may take its time."""
 STEP_LIMIT_S = 60.0
-LADDER_LIMIT_S = 75.0
-PRESETS = ("standard", "veryfast", "medium")
+LADDER_LIMIT_S = 60.0
+PRESETS = ("standard", "veryfast", "ultrafast", "medium")
 """The profiles' own first, so that what is cut off when time runs out is the rest."""
 
 
 class Clock:
-    """How much of the budget is left."""
+    """When each part must be over."""
 
-    def __init__(self, budget_s: float) -> None:
-        self._end = time.monotonic() + budget_s
+    def __init__(self, slack: float = 1.0) -> None:
+        """Args: slack: how many times as long everything may take."""
+        begin, self._slack = time.monotonic(), slack
+        after_s = accumulate(PARTS.values())
+        self._ends = {part: begin + slack * after for part, after in zip(PARTS, after_s, strict=True)}
 
-    def limit(self, wanted_s: float) -> float:
-        """Seconds that a step may take; at least one, so that it fails by itself with a reason."""
-        return max(1.0, min(wanted_s, self._end - time.monotonic()))
+    def limit(self, part: str, wanted_s: float = math.inf) -> float:
+        """Seconds that a piece of a part may take; at least one, so that it fails by itself with a reason."""
+        return max(1.0, min(self._slack * wanted_s, self._ends[part] - time.monotonic()))
 
 
 def run_step(arguments: list[str], limit_s: float, environment: dict[str, str]) -> dict[str, Any]:
@@ -68,22 +83,21 @@ def run_step(arguments: list[str], limit_s: float, environment: dict[str, str]) 
 
 
 def measure_ladders(
-    probe: GpuProbe, cores: int, frames: int, presets: list[str], clock: Clock, env: dict[str, str]
-) -> dict[str, Any]:
-    """The ladder by each backend that the host has, all cores busy."""
-    backends = ["cpu"]
-    backends += ["hybrid"] if any(device.can_decode for device in probe.devices) else []
-    backends += ["nvenc"] if nvenc_capability(probe).available else []
-    found: dict[str, Any] = {}
+    probe: GpuProbe, cores: int, frames: int, presets: Sequence[str], clock: Clock, env: dict[str, str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The ladder by each backend that the host has, all cores busy, one after the other."""
+    processes = {"cpu": cores}
+    if any(device.can_decode for device in probe.devices):
+        processes["hybrid"] = cores
+    if nvenc_capability(probe).available:
+        processes["nvenc"] = max(1, min(cores, 4, nvenc_capability(probe).sessions // len(LADDER)))
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source.mp4"
         write_source(source, frames)
         for preset in presets:
-            for backend in backends:
-                count = min(cores, 4) if backend == "nvenc" else cores
+            for backend, count in processes.items():
                 arguments = ["benchmarks.gpu_ladder", backend, preset, str(count), str(source)]
-                found[f"{backend} {preset}"] = run_step(arguments, clock.limit(LADDER_LIMIT_S), env)
-    return found
+                yield f"{backend} {preset}", run_step(arguments, clock.limit("ladders", LADDER_LIMIT_S), env)
 
 
 def recommend(probe: GpuProbe, ladders: dict[str, Any], preset: str) -> str:
@@ -113,7 +127,7 @@ def print_results(results: dict[str, Any], console: Console) -> None:
     if "ms_a_picture" in scaling:
         table.add_row(
             "scale 1080p to four renditions",
-            f"{scaling['ms_a_picture']} ms a picture, {scaling['psnr_db']} dB from swscale",
+            f"{scaling['ms_a_picture']} ms a picture, {min(scaling['psnr_db'].values())} dB from swscale",
             f"{scaling['floor_ms']} ms by memory bandwidth ({scaling['device_copy_bytes_per_s'] / 1e9:.0f} GB/s)",
         )
     one = decoding.get("1 sessions", {}).get("fps", 0.0)
@@ -125,9 +139,9 @@ def print_results(results: dict[str, Any], console: Console) -> None:
         if isinstance(figure, float):
             table.add_row(f"encode 1080p H.264, {name}", f"{figure:.0f} frames a second", "")
     for name, figures in results["steps"].get("presets", {}).items():
-        if isinstance(figures, dict) and "kbps" in figures:
-            text = f"{figures['fps']:.0f} frames a second, {figures['psnr_db']} dB"
-            table.add_row(f"NVENC {name}", text, f"{figures['kbps'] / 1000:.2f} Mb/s")
+        if isinstance(figures, dict) and "rate_percent" in figures:
+            bound = f"{figures['rate_percent']:+.1f} % rate at equal PSNR"
+            table.add_row(f"NVENC {name}", f"{figures['fps']:.0f} frames a second", bound)
     for name, figures in results["ladders"].items():
         text = f"{figures['fps']:.0f} frames a second" if "fps" in figures else figures.get("reason", "")
         table.add_row(f"ladder of five, {name}", text, f"{figures.get('ladder_bps', 0) / 1e6:.2f} Mb/s")
@@ -135,6 +149,10 @@ def print_results(results: dict[str, Any], console: Console) -> None:
     for name, result in results["steps"].items():
         if "reason" in result:
             console.print(f"{name}: {result['reason']}")
+    for speed, text in results["classes"].items():
+        console.print(f"class {speed}: {text}")
+    for verdict in results["verdicts"]:
+        console.print(f"{'holds' if verdict['held'] else '[bold]FAILS[/]'}: {verdict['claim']} ({verdict['found']})")
     console.print(f"[bold]{results['recommendation']}")
 
 
@@ -142,27 +160,43 @@ def print_results(results: dict[str, Any], console: Console) -> None:
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write everything that was measured here.")
 @click.option("--frames", default=FRAMES, show_default=True, help="Length of the ladder's source.")
 @click.option("--preset", "presets", multiple=True, default=PRESETS, show_default=True, help="x264 presets to measure.")
-@click.option("--require-gpu", is_flag=True, help="Fail when no GPU is proven.")
-def command(path: Path | None, frames: int, presets: tuple[str, ...], require_gpu: bool) -> None:
-    """Decoding, scaling, encoding and ladders of this host's GPU, and which backend to run."""
-    clock = Clock(BUDGET_S)
-    console = Console()
-    probe = run_probe(timeout_s=clock.limit(120.0))
-    env = {**os.environ, PROOF_VARIABLE: json.dumps(probe_json(probe))}
-    names = list(STEPS) if probe.devices else ["libraries", "nvml"]
-    steps: dict[str, Any] = {}
-    for name in names:
+@click.option(
+    "--prove", is_flag=True, help="Run the GPU tests besides, and fail when anything that is claimed does not hold."
+)
+@click.option("--brief", is_flag=True, help="In little: everything runs, and the figures mean nothing.")
+def command(path: Path | None, frames: int, presets: tuple[str, ...], prove: bool, brief: bool) -> None:
+    """Decoding, scaling, encoding and ladders of this host's GPU, and which backend to run. Ends within ten minutes.
+
+    What is written is written after each piece, so a call that is killed loses the piece that it was in.
+    """
+    clock, console = Clock(BRIEF_SLACK if brief else 1.0), Console()
+    probe = run_probe(timeout_s=clock.limit("probe"))
+    env = {**os.environ, PROOF_VARIABLE: json.dumps(probe_json(probe)), BRIEF_VARIABLE: str(int(brief))}
+    results: dict[str, Any] = {"probe": probe_json(probe), "steps": {}, "ladders": {}}
+
+    def keep(part: str, name: str, found: dict[str, Any]) -> None:
+        results[part][name] = found
+        conclude(results, probe, presets[0])
+        if path is not None:
+            write_results(path, "gpu", results)
+
+    if prove:
+        console.print("tests …", style="dim")
+        offered = [each.name for each in (nvenc_capability(probe), hybrid_capability(probe)) if each.available]
+        results["tests"] = run_contract(offered, clock.limit("tests"), env, "tap_sees and plain" if brief else "")
+    for name in STEPS if probe.devices else ("libraries", "nvml"):
         console.print(f"{name} …", style="dim")
-        steps[name] = run_step(["benchmarks.gpu_steps", name], clock.limit(STEP_LIMIT_S), env)
-    ladders = measure_ladders(probe, len(os.sched_getaffinity(0)), frames, list(presets), clock, env)
-    results = {
-        "probe": probe_json(probe),
-        "steps": steps,
-        "ladders": ladders,
-        "recommendation": recommend(probe, ladders, presets[0]),
-    }
-    if path is not None:
-        write_results(path, "gpu", results)
+        keep("steps", name, run_step(["benchmarks.gpu_steps", name], clock.limit("steps", STEP_LIMIT_S), env))
+    for name, found in measure_ladders(probe, len(os.sched_getaffinity(0)), frames, presets, clock, env):
+        console.print(f"ladder {name} …", style="dim")
+        keep("ladders", name, found)
     print_results(results, console)
-    if require_gpu and not any(device.can_decode for device in probe.devices):
-        raise click.ClickException(probe.reason or "no GPU of this host passed the probe")
+    if prove and not all(verdict["held"] for verdict in results["verdicts"]):
+        raise click.ClickException(probe.reason or "not everything that is claimed holds on this machine")
+
+
+def conclude(results: dict[str, Any], probe: GpuProbe, preset: str) -> None:
+    """Add what the figures so far say: verdicts, NVENC's classes, a recommendation."""
+    results["verdicts"] = [asdict(verdict) for verdict in judge(results)]
+    results["classes"] = choose_classes(results["steps"].get("presets", {}))
+    results["recommendation"] = recommend(probe, results["ladders"], preset)

@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 
+from benchmarks.gpu_sizes import LADDER, SOURCE
 from encoders.backends import probe_clip
 from encoders.backends.base import SegmentRequest
 from encoders.backends.registry import open_backend
@@ -30,17 +31,16 @@ from encoders.probe import probe_source
 
 FRAMES = 300
 RATE = 25
-SIDES = ((240, 400_000), (360, 800_000), (480, 1_400_000), (720, 2_800_000), (1080, 5_000_000))
 
 
 def write_source(path: Path, frames: int = FRAMES) -> None:
-    """A 1080p H.264 clip with moving edges and grain, tagged BT.709 so that every lane takes it."""
+    """An H.264 clip of 1080p with moving edges and grain, tagged BT.709 so that every lane takes it."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "20", "g": "50"})
-        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *SOURCE, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = 1
-        pictures = [probe_clip.moving_picture(number, 1920, 1080) for number in range(25)]
+        pictures = [probe_clip.moving_picture(number, *SOURCE) for number in range(25)]
         for number in range(frames):
             # There and back again, so that the few pictures that are drawn move all the time.
             picture = pictures[min(number % 48, 48 - number % 48)]
@@ -49,16 +49,16 @@ def write_source(path: Path, frames: int = FRAMES) -> None:
         container.mux(stream.encode(None))
 
 
-def profile_of(preset: str) -> Profile:
-    """Five rungs, one segment."""
+def profile_of(preset: str, segment_s: float = 60.0) -> Profile:
+    """Five rungs; one segment unless told."""
     rungs = tuple(
-        Rung(name=f"{side}p", short_side=side, crf=23, maxrate_bps=rate, bufsize_bits=2 * rate) for side, rate in SIDES
+        Rung(name=f"{side}p", short_side=side, crf=23, maxrate_bps=rate, bufsize_bits=2 * rate) for side, rate in LADDER
     )
     return Profile(
         name="benchmark",
         description="five rungs",
         rungs=rungs,
-        video=VideoSettings(preset=preset, gop_s=2.0, media_segment_s=4.0, segment_s=60.0),
+        video=VideoSettings(preset=preset, gop_s=2.0, media_segment_s=4.0, segment_s=segment_s),
     )
 
 
@@ -85,7 +85,11 @@ def measure(backend: str, preset: str, processes: int, source: Path) -> dict[str
     running = [spawn.Process(target=_encode, args=(backend, preset, source, ready, done)) for _ in range(processes)]
     for process in running:
         process.start()
-    ready.wait(timeout=120)
+    while ready.n_waiting < processes:
+        if any(process.exitcode is not None for process in running):
+            raise SystemExit("a process ended before all had begun; what it said is above")
+        time.sleep(0.001)
+    ready.wait()
     begin = time.perf_counter()
     for process in running:
         process.join()

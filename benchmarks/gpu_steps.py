@@ -7,40 +7,50 @@ prints one JSON object as its last line. Clips are made by FFmpeg's encoders, so
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 import numpy as np
 
+from benchmarks import gpu_sizes
+from benchmarks.gpu_ladder import profile_of, write_source
+from benchmarks.gpu_presets import presets
+from benchmarks.gpu_sizes import RUNGS, SECONDS, SOURCE
 from cluster.devices import Nvml, NvmlUnavailable
 from encoders.backends import probe_clip, probe_decode, probe_encode
+from encoders.backends.base import BackendName
 from encoders.backends.cuda import CudaDevice
-from encoders.backends.nvdec import NvDecoder
+from encoders.backends.nvdec import LIBRARY_NAME, NvDecoder
+from encoders.backends.nverrors import typed_errors
 from encoders.backends.nvlane import load_library
-from encoders.backends.nvparams import EncoderSpec, NvTuning, Speed
+from encoders.backends.nvparams import Speed
 from encoders.backends.nvsession import SurfaceInput, open_session
+from encoders.backends.probe import proven
+from encoders.backends.proof import nvenc_capability
+from encoders.backends.registry import open_backend
 from encoders.backends.scale import plan_slot
 from encoders.backends.scaler import DevicePicture, Scaler
+from encoders.confine import Confiner, Limits
 from encoders.errors import FarmError
+from encoders.held import HeldChild
+from encoders.plan import plan_asset
+from encoders.probe import probe_source
 
 Result = dict[str, Any]
-SECONDS = 2.0
-"""How long one figure is measured."""
-SOURCE = (1920, 1080)
-COMPARED = 60
-"""Pictures of each kind that are compared."""
-RUNGS = ((426, 240), (640, 360), (854, 480), (1280, 720))
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvidia-encode.so.1", "libnvidia-ml.so.1")
 
 
@@ -89,6 +99,19 @@ def refusals() -> Result:
     return found
 
 
+def caps() -> Result:
+    """What the driver says of every kind that is proven, word by word; and of NVENC."""
+    library = load_library()
+    found: Result = {}
+    for kind in probe_clip.CPU_ENCODERS:
+        codec, depth, chroma = kind.split("/")
+        which = getattr(library.cudaVideoCodec, LIBRARY_NAME[codec])
+        form = library.cudaVideoChromaFormat(probe_decode.CHROMA_FORMAT[chroma])
+        with contextlib.suppress(FarmError), typed_errors(f"ask NVDEC about {kind}"):
+            found[kind] = dict(library.GetDecoderCaps(0, which, form, int(depth)))
+    return found
+
+
 def _open_h264_nvenc() -> str:
     encoder = av.CodecContext.create("h264_nvenc", "w")
     assert isinstance(encoder, av.VideoCodecContext)
@@ -103,7 +126,7 @@ def equality() -> Result:
     library, device = load_library(), CudaDevice()
     found: Result = {}
     for kind in probe_clip.CPU_ENCODERS:
-        clip = probe_clip.make_clip(kind, 640, 360, COMPARED)
+        clip = probe_clip.make_clip(kind, *gpu_sizes.COMPARED_SIZE, gpu_sizes.COMPARED)
         if clip is None:
             found[kind] = {"reason": "no CPU encoder"}
             continue
@@ -138,7 +161,10 @@ def _compare(library: Any, device: CudaDevice, clip: probe_clip.Clip) -> Result:
 
 
 def scaling() -> Result:
-    """Four renditions of 1080p: worst PSNR against swscale, milliseconds a picture, bytes that must move at least."""
+    """Four renditions of 1080p: milliseconds a picture, and bytes that must move at least.
+
+    These four and one of the source's own size are compared with swscale's, from 8 and from 10 bits.
+    """
     device = CudaDevice()
     layout = plan_slot(RUNGS)
     planes = probe_clip.native_planes(probe_clip.moving_picture(5, *SOURCE))
@@ -164,8 +190,14 @@ def scaling() -> Result:
     # Each size is read once and written once but the smallest, which is only written.
     moved = SOURCE[0] * SOURCE[1] * 1.5 + 2 * sum(w * h * 1.5 for w, h in RUNGS[1:]) + RUNGS[0][0] * RUNGS[0][1] * 1.5
     copied_bps = _copy_rate(device)
+    picture_8 = probe_clip.moving_picture(5, *SOURCE)
+    compared = {
+        f"{bits} bits": probe_decode.compare_scaling(device, picture_8.reformat(format=pixels), [*RUNGS, SOURCE])
+        for bits, pixels in ((8, "yuv420p"), (10, "yuv420p10le"))
+    }
     return {
-        "psnr_db": round(probe_decode.prove_scaling(device), 1),
+        "psnr_db": {name: round(psnr, 1) for name, (psnr, _) in compared.items()},
+        "greatest_difference": {name: greatest for name, (_, greatest) in compared.items()},
         "ms_a_picture": round(each_s * 1000, 4),
         "bytes_moved": int(moved),
         "device_copy_bytes_per_s": round(copied_bps),
@@ -175,7 +207,7 @@ def scaling() -> Result:
 
 def _copy_rate(device: CudaDevice) -> float:
     """Bytes read and written a second by copies within the device: the memory's practical bandwidth."""
-    size = 256 << 20
+    size = gpu_sizes.COPIED_BYTES
     source, target = device.allocate(size), device.allocate(size)
     device.copy_within(target.address, source.address, size)
     device.finish()
@@ -192,7 +224,7 @@ def decoding() -> Result:
     clip = probe_clip.make_clip("h264/8/420", *SOURCE, 60)
     assert clip is not None
     found: Result = {"engines": _engines(library)}
-    for sessions in (1, 2, 4, 7, 8, 14):
+    for sessions in gpu_sizes.SESSIONS:
         counts = [0] * sessions
         stop = threading.Event()
         threads = [
@@ -202,7 +234,7 @@ def decoding() -> Result:
         watch = _Watch()
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        time.sleep(min(0.5, SECONDS))
         before, begin = sum(counts), time.perf_counter()
         time.sleep(SECONDS)
         watched = watch.now()
@@ -268,69 +300,8 @@ def _encode_rate(library: Any, device: CudaDevice, specs: list[Any], slots: list
     return round(count * len(sessions) / (time.perf_counter() - begin), 1)
 
 
-SWEEP = (
-    *(NvTuning(preset=f"P{number}") for number in range(1, 8)),
-    *(NvTuning(preset=preset, multipass=passes) for preset in ("P4", "P5", "P7") for passes in ("qres", "fullres")),
-    *(NvTuning(preset=preset, multipass="qres", spatial_aq=8) for preset in ("P3", "P5", "P7")),
-    NvTuning(preset="P7", multipass="fullres", spatial_aq=8),
-    NvTuning(preset="P5", multipass="qres", spatial_aq=8, lookahead=16),
-)
-"""What the classes of nvparams could be instead; the last shows what leaving lookahead out costs."""
-SWEPT_FRAMES = 100
-
-
-def presets() -> Result:
-    """Speed, rate and PSNR of each tuning at the same constant quality: what the three classes would be chosen by.
-
-    Rates differ at one quality number: a class should be a tuning on the hull of (rate, PSNR) among those of its speed.
-    """
-    library, device = load_library(), CudaDevice()
-    layout = plan_slot([SOURCE])
-    slots = [probe_encode.upload_picture(device, layout, number) for number in range(8)]
-    wanted = [probe_clip.native_planes(probe_clip.moving_picture(number, *SOURCE))[0] for number in range(8)]
-    spec = probe_encode.encoder_spec(int(library.GetEncoderCaps(0, "h264").get("num_max_bframes", 0)), SOURCE)
-    found: Result = {}
-    for tuning in SWEEP:
-        name = f"{tuning.preset} {tuning.multipass or 'one pass'} aq {tuning.spatial_aq} lookahead {tuning.lookahead}"
-        try:
-            tuned = replace(spec, tuning=tuning, maxrate_bps=100_000_000, bufsize_bits=200_000_000)
-            found[name] = _swept(library, device, tuned, slots, layout.surfaces[0], wanted)
-        except FarmError as error:
-            found[name] = {"error": error.code, "reason": error.detail}
-    return found
-
-
-def _swept(library: Any, device: CudaDevice, spec: EncoderSpec, slots: list[Any], surface: Any, wanted: Any) -> Result:
-    session = open_session(library, device, spec, time.sleep)
-    session.begin("sweep", 0)
-    inputs = [SurfaceInput(slot, surface) for slot in slots]
-    pictures, begin = [], time.perf_counter()
-    for number in range(SWEPT_FRAMES):
-        # There and back again, so that what moves does not jump.
-        pictures += session.push(inputs[min(number % 14, 14 - number % 14)], idr=number % 50 == 0)
-    pictures += session.finish()
-    wall_s = time.perf_counter() - begin
-    fed = []
-    for picture in pictures:
-        packet = av.Packet(session.parameter_sets + picture.data if picture.idr else picture.data)
-        packet.pts = picture.pts
-        fed.append(packet)
-    shown = enumerate(probe_clip.decode("h264", fed))
-    psnr = [
-        probe_clip.psnr_db(probe_clip.native_planes(frame)[0], wanted[min(number % 14, 14 - number % 14)])
-        for number, frame in shown
-        if number % 7 == 0
-    ]
-    bits = sum(len(picture.data) for picture in pictures) * 8
-    return {
-        "fps": round(SWEPT_FRAMES / wall_s, 1),
-        "kbps": round(bits / SWEPT_FRAMES * probe_clip.FPS / 1000),
-        "psnr_db": round(statistics.mean(psnr), 2),
-    }
-
-
 def leaks() -> Result:
-    """Free device memory over 30 decoders, and over 30 encoders where there are any."""
+    """Free device memory over many decoders, and over many encoders where there are any."""
     library, device = load_library(), CudaDevice()
     clip = probe_clip.make_clip("h264/8/420", 640, 360, 12)
     assert clip is not None
@@ -349,11 +320,11 @@ def leaks() -> Result:
 def _lost(device: CudaDevice, use: Callable[[], Any]) -> Result:
     use()
     free = [device.memory()[0]]
-    for _ in range(30):
+    for _ in range(gpu_sizes.CYCLES):
         use()
         free.append(device.memory()[0])
     each = statistics.median(before - after for before, after in pairwise(free))
-    return {"lost_bytes_in_30": free[0] - free[-1], "lost_bytes_each": each}
+    return {"lost_bytes": free[0] - free[-1], "lost_bytes_each": each}
 
 
 def damage() -> Result:
@@ -380,14 +351,50 @@ def damage() -> Result:
     return found
 
 
+def confined() -> Result:
+    """Segments in a child as the farm confines it: one that is kept for both against fresh ones, in seconds and bytes.
+
+    It is the only step that shows whether a GPU works behind Landlock, seccomp and the memory limit.
+    """
+    backend = BackendName.NVENC if nvenc_capability(proven()).available else BackendName.HYBRID
+    with tempfile.TemporaryDirectory() as name, Confiner() as confiner:
+        folder = Path(name)
+        write_source(folder / "source.mp4", gpu_sizes.CONFINED_FRAMES)
+        info = probe_source(folder / "source.mp4", "0" * 64)
+        profile = profile_of("veryfast", segment_s=4.0)
+        plan = plan_asset(info, profile, 1, open_backend(backend).encoder_id("veryfast"))
+        found: Result = {"backend": backend}
+        for kind, segments in (("kept", 16), ("fresh", 1)):
+            child = HeldChild(confiner, folder / kind, segments=segments)
+            for segment in plan.segments[:2]:
+                out = folder / f"{kind} {segment.index}"
+                out.mkdir()
+                begin = time.perf_counter()
+                child.encode(
+                    folder / "source.mp4", info, plan, segment, out, backend, 2, limits=Limits(), stop=threading.Event()
+                )
+                found[f"{kind} child, segment {segment.index}"] = round(time.perf_counter() - begin, 3)
+            child.close()
+        found["same_bytes"] = _files(folder, "kept") == _files(folder, "fresh")
+    return found
+
+
+def _files(folder: Path, kind: str) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)).removeprefix(kind): path.read_bytes() for path in folder.glob(f"{kind} */*/*")
+    }
+
+
 STEPS: dict[str, Callable[[], Result]] = {
     "libraries": libraries,
     "nvml": nvml,
+    "caps": caps,
     "refusals": refusals,
     "equality": equality,
     "scaling": scaling,
     "decoding": decoding,
     "encoding": encoding,
+    "confined": confined,
     "presets": presets,
     "leaks": leaks,
     "damage": damage,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 
 from encoders.backends import probe_clip
 from encoders.backends.cuda import CudaDevice
@@ -79,29 +81,42 @@ def prove_scaling(device: CudaDevice) -> float:
     Raises:
         DeviceFault: below 60 dB.
     """
-    layout = plan_slot(SCALED_TO)
-    frame = probe_clip.moving_picture(5, *SCALED_FROM)
-    luma, chroma = (device.upload(np.ascontiguousarray(plane)) for plane in probe_clip.native_planes(frame))
+    worst, _ = compare_scaling(device, probe_clip.moving_picture(5, *SCALED_FROM), SCALED_TO)
+    if worst < MIN_SCALE_PSNR_DB:
+        raise to_gpu_error(RuntimeError(f"scaled pictures are {worst:.1f} dB from swscale's"), "scale on the GPU")
+    return worst
+
+
+def compare_scaling(device: CudaDevice, frame: VideoFrame, sizes: Sequence[tuple[int, int]]) -> tuple[float, int]:
+    """A picture scaled on the device against swscale: the worst plane's PSNR in dB, and the greatest difference.
+
+    Args:
+        frame: of 8 bits, or of 10, which goes as P010.
+        sizes: from small to large.
+    """
+    layout = plan_slot(sizes)
+    planes = [np.ascontiguousarray(plane) for plane in probe_clip.native_planes(frame)]
+    luma, chroma = (device.upload(plane) for plane in planes)
     slot = device.allocate(layout.size_bytes)
     picture = DevicePicture(
         width=frame.width,
         height=frame.height,
         luma=luma.address,
         chroma=chroma.address,
-        luma_pitch=frame.width,
-        chroma_pitch=frame.width,
+        luma_pitch=planes[0].shape[1],
+        chroma_pitch=planes[1].shape[1],
+        deep=planes[0].shape[1] > frame.width,
     )
     Scaler(device, layout).scale(picture, slot)
     host = device.pinned(layout.size_bytes)
     device.copy_to_host(host.array, slot.address)
     device.finish()
-    worst = 100.0
+    worst, greatest = 100.0, 0
     for surface in reversed(layout.surfaces):
         y = host.array[surface.offset : surface.chroma_offset].reshape(surface.height, surface.width)
         uv = host.array[surface.chroma_offset : surface.offset + surface.size_bytes].reshape(-1, surface.width)
         frame = probe_clip.swscale(frame, surface.width, surface.height)
         for ours, theirs in zip((y, uv[:, 0::2], uv[:, 1::2]), probe_clip.planes_of(frame), strict=True):
             worst = min(worst, probe_clip.psnr_db(ours, theirs))
-    if worst < MIN_SCALE_PSNR_DB:
-        raise to_gpu_error(RuntimeError(f"scaled pictures are {worst:.1f} dB from swscale's"), "scale on the GPU")
-    return worst
+            greatest = max(greatest, int(np.abs(ours.astype(np.int16) - theirs).max()))
+    return worst, greatest

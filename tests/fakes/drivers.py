@@ -53,9 +53,12 @@ def install(
     # What this process was told of its own machine is nothing of the one made here.
     env.pop(PROOF_VARIABLE, None)
     if libraries:
-        (folder / "PyNvVideoCodec.py").write_text("from fakes.nvc import *\n")
-        (folder / "cupy.py").write_text("from fakes.cupy_host import *\nfrom fakes.cupy_host import cuda\n")
-        env["PYTHONPATH"] = os.pathsep.join([str(folder), str(TESTS)])
+        # By this name, and with the fakes in it: of all folders of modules confined children may read only such.
+        packages = folder / "site-packages"
+        shutil.copytree(TESTS / "fakes", packages / "fakes", ignore=shutil.ignore_patterns("__pycache__"))
+        (packages / "PyNvVideoCodec.py").write_text("from fakes.nvc import *\n")
+        (packages / "cupy.py").write_text("from fakes.cupy_host import *\nfrom fakes.cupy_host import cuda\n")
+        env["PYTHONPATH"] = str(packages)
     if gpu is not None:
         env.update(environment(gpu))
     return env

@@ -126,7 +126,7 @@ def test_a_proof_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_hung_driver_is_given_up(tmp_path: Path) -> None:
     env = drivers.install(tmp_path, Gpu())
-    (tmp_path / "cupy.py").write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "site-packages" / "cupy.py").write_text("import time\ntime.sleep(60)\n")
 
     found = probe.run_probe(environment=env, timeout_s=3)
 
