@@ -50,7 +50,8 @@ DRIVER_PATHS: tuple[str, ...] = (
     "/sys/devices",
     "/sys/module",
 )
-DRIVER_PATHS += ("/etc/nvidia", "/usr/share/nvidia", "/usr/local/cuda*")
+# /usr/local/nvidia is where Google's machines and others mount the driver's libraries.
+DRIVER_PATHS += ("/etc/nvidia", "/usr/share/nvidia", "/usr/local/nvidia", "/usr/local/cuda*")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
