@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
+
+
+class Unbreakable:
+    """Standard error whose failures stay its own: on a full disk lines are lost, and not the process that told them."""
+
+    def write(self, text: str) -> None:
+        """Write what can be written."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """As `write`."""
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logging(as_json: bool, level: int = logging.INFO) -> None:
@@ -22,6 +38,6 @@ def configure_logging(as_json: bool, level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Unbreakable())),
         cache_logger_on_first_use=False,
     )

@@ -16,6 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -120,7 +122,7 @@ class Farm:
         self.folder = FarmFolder(cluster.root)
         self.url = ""
         self._fixed_port = fixed_port
-        self._tell = tell
+        self._told = tell
         self._valkey: EmbeddedValkey | None = None
         self._ray: RayNode | None = None
         self._children: list[Child] = []
@@ -241,11 +243,24 @@ class Farm:
         """The watcher's thread: restart what dies, collect orphans. Children it starts live as long as it does."""
         while not self._stopping.wait(WATCH_S):
             with self._guard:
-                self._watch_ray()
+                # Each step by itself: a full disk must not end this thread, and with it every child that it started.
+                self._attempt(self._watch_ray)
                 for child in self._children:
-                    self._watch_child(child)
+                    self._attempt(partial(self._watch_child, child))
                 reap_adopted(set(self.pids().values()))
-                self._write_state()
+                self._attempt(self._write_state)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do a step of the watcher; what fails now (a full disk, a terminal that is gone) comes again with the next."""
+        try:
+            step()
+        except OSError as error:
+            log.error("watching_failed", error=str(error))
+            self._stopping.wait(FIRST_PAUSE_S)
+
+    def _tell(self, sentence: str) -> None:
+        with suppress(OSError):  # whoever read it has gone
+            self._told(sentence)
 
     def _watch_child(self, child: Child) -> None:
         if not child.died or self._stopping.is_set():
@@ -280,8 +295,8 @@ class Farm:
         end_descendants(0.0, keep=stays)
         try:
             self._environment["REELMILL_RAY_ADDRESS"] = ray.start()
-        except FarmError as error:
-            log.error("ray_restart_failed", detail=error.detail)
+        except (FarmError, OSError) as error:
+            log.error("ray_restart_failed", detail=str(error))
             self._stopping.wait(LONGEST_PAUSE_S / 10)
 
     def _write_state(self) -> None:

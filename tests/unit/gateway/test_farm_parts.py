@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from cluster.settings import ClusterSettings
-from gateway.farm import FIRST_PAUSE_S, LONGEST_PAUSE_S, Child, as_environment
+from gateway.farm import FIRST_PAUSE_S, LONGEST_PAUSE_S, Child, Farm, as_environment
 from gateway.farm_folder import FarmFolder, FarmRunning
 from gateway.settings import GatewaySettings
 
@@ -70,3 +73,32 @@ def test_what_a_killed_farm_wrote_is_not_believed(tmp_path: Path) -> None:
     folder.claim()
     assert folder.state() == {}
     folder.release()
+
+
+def test_a_full_disk_does_not_end_the_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, written = [0], threading.Event()
+
+    def write_state(state: dict[str, Any]) -> None:
+        tries[0] += 1
+        if tries[0] == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.set()
+
+    def hung_up(sentence: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("gateway.farm.reap_adopted", lambda known: None)
+    farm = Farm(ClusterSettings(data_dir=tmp_path), None, tell=hung_up)
+    monkeypatch.setattr(farm.folder, "write_state", write_state)
+    died = Child("x", "x", farm.folder)
+    started = threading.Event()
+    monkeypatch.setattr(Child, "died", property(lambda child: not started.is_set()))
+    monkeypatch.setattr(Child, "start", lambda child, environment: started.set())
+    monkeypatch.setattr(died, "process", type("Ended", (), {"returncode": -9, "pid": 1})())
+    farm._children.append(died)
+    watching = threading.Thread(target=farm._watch)
+    watching.start()
+    assert written.wait(60)
+    assert started.wait(60)
+    farm._stopping.set()
+    watching.join()
