@@ -26,7 +26,7 @@ from benchmarks.environment import write_results
 from benchmarks.quality_curves import Point, bd_rate_percent
 from benchmarks.quality_media import Clip, open_clip
 from benchmarks.quality_scores import score
-from encoders.backends.x264 import open_encoder
+from encoders.backends.x264 import open_x264
 from encoders.confine import Confiner
 from encoders.ladder import Rendition
 from encoders.profiles.load import load_profile
@@ -99,7 +99,7 @@ def read_pictures(path: Path) -> list[VideoFrame]:
 
 def encode(pictures: Sequence[VideoFrame], clip: Clip, rendition: Rendition, tuning: Tuning) -> tuple[bytes, float]:
     """All pictures as an H.264 stream, and the user time that it took, seconds."""
-    encoder = open_encoder(rendition, clip.grid, tuning, threads=1)
+    encoder = open_x264(rendition, clip.grid, tuning, threads=1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     packets = []
     for number, picture in enumerate(pictures):

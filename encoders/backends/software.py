@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 
 from encoders.backends.base import EncodedPicture
 from encoders.backends.svtav1 import header_in, open_svtav1, svt_identity
-from encoders.backends.x264 import open_encoder, tail_frames, x264_identity
+from encoders.backends.x264 import open_x264, tail_frames, x264_identity
 from encoders.backends.x265 import hevc_tail_frames, open_x265, x265_identity
 from encoders.ladder import Codec, Rendition
 from encoders.plan import Grid, Segment
@@ -120,4 +120,4 @@ def _open(rendition: Rendition, grid: Grid, preset: str, threads: int) -> VideoC
         case Codec.AV1:
             return open_svtav1(rendition, grid, preset)
         case _:
-            return open_encoder(rendition, grid, tuning_of(preset, rendition.width, rendition.height), threads)
+            return open_x264(rendition, grid, tuning_of(preset, rendition.width, rendition.height), threads)

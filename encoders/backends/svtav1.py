@@ -14,6 +14,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from encoders.av1 import sequence_headers
+from encoders.backends.opening import open_encoder
 from encoders.backends.shared_cores import shared_cores
 from encoders.ladder import Rendition
 from encoders.plan import Grid
@@ -52,17 +53,9 @@ def svt_options(rendition: Rendition, grid: Grid, preset: str) -> dict[str, str]
 
 
 def open_svtav1(rendition: Rendition, grid: Grid, preset: str) -> VideoCodecContext:
-    """An encoder for one rendition of one segment; it takes one core however many there are."""
-    context = VideoCodecContext.create("libsvtav1", "w")
-    context.width, context.height, context.pix_fmt = rendition.width, rendition.height, "yuv420p"
-    context.time_base, context.framerate = 1 / grid.fps, grid.fps
-    context.thread_count = 1
-    context.gop_size = grid.gop_frames
-    context.color_primaries = context.color_trc = context.colorspace = context.color_range = 1  # BT.709, limited
-    context.options = svt_options(rendition, grid, preset)
+    """An encoder of one rendition, opened; it takes one core however many there are."""
     with shared_cores():
-        context.open()
-    return context
+        return open_encoder("libsvtav1", rendition, grid, svt_options(rendition, grid, preset), threads=1)
 
 
 def svt_identity(preset: str) -> str:

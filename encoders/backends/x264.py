@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from encoders.avc_level import choose_level
+from encoders.backends.opening import open_encoder
 from encoders.ladder import Rendition
 from encoders.plan import Grid
 from encoders.tuning import Tuning, tunings_of
@@ -79,14 +80,6 @@ def x264_version() -> str:
     return "-".join(part.decode() for part in found.groups() if part) if found else f"ffmpeg-{av.__version__}"
 
 
-def open_encoder(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int) -> VideoCodecContext:
+def open_x264(rendition: Rendition, grid: Grid, tuning: Tuning, threads: int) -> VideoCodecContext:
     """An encoder of one rendition, opened: parameter sets in its extradata, not in its pictures."""
-    context = VideoCodecContext.create("libx264", "w")
-    context.width, context.height, context.pix_fmt = rendition.width, rendition.height, "yuv420p"
-    context.time_base, context.framerate = 1 / grid.fps, grid.fps
-    context.thread_count = threads
-    context.gop_size = grid.gop_frames
-    context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata, not in every IDR picture
-    context.options = x264_options(rendition, grid, tuning, threads)
-    context.open()
-    return context
+    return open_encoder("libx264", rendition, grid, x264_options(rendition, grid, tuning, threads), threads)

@@ -11,6 +11,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from encoders.backends.opening import open_encoder
 from encoders.hevc_level import choose_hevc_level
 from encoders.ladder import Rendition
 from encoders.plan import Grid
@@ -24,6 +25,10 @@ PARAMETERS = (
     ":repeat-headers=0:hrd=0:aud=0:info=0:wpp=0:pools=none"
     # The tags of what `picture` makes.
     ":colorprim=bt709:transfer=bt709:colormatrix=bt709:range=limited"
+    # The very first picture misses most of the quantiser step by which all later key pictures are better: each segment
+    # would begin 0.4 to 1.1 dB worse than one pass goes on; with this factor it is 0.2 dB at most. A zone's end lies
+    # outside of it. Source: measured on film, traffic, terminal and night, presets ultrafast to slow.
+    ":zones=0,1,b=1.14"
     # Two frames of reordering at most, as `cmaf` expects; levels are told in the Main tier.
     ":b-pyramid=1:high-tier=0:log-level=none"
 )
@@ -70,16 +75,8 @@ def x265_options(rendition: Rendition, grid: Grid, preset: str, threads: int) ->
 
 
 def open_x265(rendition: Rendition, grid: Grid, preset: str, threads: int) -> VideoCodecContext:
-    """An encoder for one rendition of one segment."""
-    context = VideoCodecContext.create("libx265", "w")
-    context.width, context.height, context.pix_fmt = rendition.width, rendition.height, "yuv420p"
-    context.time_base, context.framerate = 1 / grid.fps, grid.fps
-    context.thread_count = threads
-    context.gop_size = grid.gop_frames
-    context.flags |= 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER: parameter sets in extradata, not in every IDR picture
-    context.options = x265_options(rendition, grid, preset, threads)
-    context.open()
-    return context
+    """An encoder of one rendition, opened: parameter sets in its extradata, not in its pictures."""
+    return open_encoder("libx265", rendition, grid, x265_options(rendition, grid, preset, threads), threads)
 
 
 def x265_identity(preset: str) -> str:
