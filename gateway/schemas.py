@@ -56,6 +56,8 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+NO_NUL = r"^[^\x00]*$"
+"""Databases differ on texts with a NUL in them: some cannot keep them."""
 Etag = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 PartNumber = Annotated[int, Field(ge=1, le=MAX_PARTS)]
 
@@ -78,10 +80,10 @@ class InitiateRequest(Request):
         },
     )
 
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=NO_NUL)]
     category: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")] = "other"
     visibility: Visibility = Visibility.PRIVATE
-    filename: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    filename: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
     content_type: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$", max_length=127)
     ]
@@ -392,7 +394,10 @@ class ExplainResponse(Response):
     position: int | None = Field(examples=[3], description="Jobs that go first, plus one; null once it runs.")
     reason: str = Field(examples=["Two jobs of a better tier and one earlier job go first."])
     estimate_s: float | None = Field(examples=[42.0], description="Seconds until it is done, when they can be told.")
-    details: dict[str, Any] = Field(description="What the scheduler says of it; for people, not stable.")
+    details: dict[str, Any] = Field(
+        description="What the scheduler says of it; for people, not stable. Its `end` has the estimate `at`, in epoch "
+        "seconds, and an interval from `earliest` to `latest` that is to hold the truth in 80 % of all cases.",
+    )
 
 
 class CancelResponse(Response):
@@ -444,4 +449,7 @@ class ProblemResponse(Response):
     error_id: str = Field(examples=["6b1f0c2d9e4a4f6f"], description="Stands beside the error in the farm's log.")
     instance: str = Field(examples=["/v1/videos/" + HEX_ID])
     detail: str | None = None
-    hint: str | None = None
+    hint: str | None = Field(None, description="What to do.")
+    errors: list[dict[str, str]] | None = Field(
+        None, examples=[[{"pointer": "/body/title", "detail": "Field required"}]], description="Fields that do not fit."
+    )

@@ -22,6 +22,7 @@ Map:
     audit           the invariants of the books, checked
     reports         what the scheduler tells about itself: values
     outlook         the farm at one moment, for any number of explanations
+    calibration     how wide the interval around an estimate must be; learns
     explain, stats  made from the books
     scaling         when more slots would help, and how many
     engine          Scheduler.handle(event) -> list[Instruction]

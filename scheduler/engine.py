@@ -11,15 +11,17 @@ as a test, and the simulator in benchmarks/ runs this very code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from scheduler import events, fleet, intake, outcomes
 from scheduler.assign import assign, start_twins
 from scheduler.audit import audit
+from scheduler.calibration import Calibration, stage_of
 from scheduler.events import Event
-from scheduler.explain import explain
-from scheduler.instructions import Instruction
+from scheduler.explain import explain, to_go_s
+from scheduler.instructions import FinishJob, Instruction
+from scheduler.jobs import JobState
 from scheduler.ledger import Ledger
 from scheduler.outlook import Outlook
 from scheduler.reports import Explanation, SchedulerStats
@@ -29,6 +31,9 @@ from scheduler.stats import gather_stats
 
 SWEEP_EVERY_S = 1.0
 """How often what runs is looked through for timeouts and stragglers; linear in the slots."""
+
+NOTE_EVERY_S = 5.0
+"""How often an estimate is noted, to learn from when its job is over; linear in users and slots."""
 
 
 def _tick(_ledger: Ledger, _event: events.Tick) -> None:
@@ -58,6 +63,9 @@ class Scheduler:
     def __init__(self, settings: SchedulerSettings) -> None:
         self._ledger = Ledger(settings)
         self._outlook: Outlook | None = None
+        self._calibration = Calibration()
+        self._in_turn: Iterator[str] = iter(())
+        self._note_at = 0.0
 
     def handle(self, event: Event) -> list[Instruction]:
         """What must be done now that this happened.
@@ -79,7 +87,31 @@ class Scheduler:
         if sweeps:
             start_twins(ledger)
             ask_for_workers(ledger)
+        self._learn()
         return ledger.out
+
+    def _learn(self) -> None:
+        """Compare noted estimates of jobs that are over with the truth; now and then note one of the next live job."""
+        ledger, calibration = self._ledger, self._calibration
+        for instruction in ledger.out:
+            if isinstance(instruction, FinishJob):
+                if instruction.state is JobState.COMPLETED:
+                    calibration.learn(instruction.job_id, ledger.now)
+                else:
+                    calibration.forget(instruction.job_id)
+        if ledger.now < self._note_at or not ledger.jobs:
+            return
+        self._note_at = ledger.now + NOTE_EVERY_S
+        job_id = next(self._in_turn, None)
+        if job_id is None:
+            self._in_turn = iter(tuple(ledger.jobs))
+            calibration.keep_only(ledger.jobs)
+            job_id = next(self._in_turn)
+        job = ledger.jobs.get(job_id)
+        if job is not None:
+            self._outlook = Outlook(ledger)
+            if (seconds := to_go_s(ledger, self._outlook, job)) is not None:
+                calibration.note(job_id, stage_of(job), ledger.now, seconds)
 
     def stats(self) -> SchedulerStats:
         """Numbers about the whole farm; linear in slots and devices, not in jobs."""
@@ -102,7 +134,7 @@ class Scheduler:
         before = ledger.now
         ledger.now = max(before, at)
         try:
-            return explain(ledger, self._outlook, job)
+            return explain(ledger, self._outlook, job, self._calibration)
         finally:
             ledger.now = before
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from math import exp, log, sqrt
 
+from scheduler.calibration import Calibration, stage_of
 from scheduler.cost import Estimate
 from scheduler.jobs import TaskKind, TaskState
 from scheduler.ledger import Attempt, Job, Ledger, Task
@@ -19,10 +20,6 @@ from scheduler.reports import Explanation, Interval, Rule
 
 ROUNDS = 12
 """Iterations of the fixed point between waiting time and what arrives meanwhile."""
-PLANNED = (0.68, 1.62)
-OPEN = (0.6, 1.8)
-"""The interval as factors of the time to go, before and after the inspection tells how much there is to do: it
-holds the truth four times of five. Source: `benchmarks fairness`, 10 % and 90 % of actual / estimate."""
 OVERDUE_PART = 0.15
 """What is left of a task that runs as long as predicted, or longer, as a part of its prediction: the
 median of what is left then, between 0.1 for sources whose difficulty is known and 0.25 for others (`benchmarks
@@ -56,7 +53,13 @@ class _Case:
         self.ahead, self.own_ahead_s = outlook.own_jobs(job.leaf.user).ahead(job.leaf)
 
 
-def explain(ledger: Ledger, outlook: Outlook, job: Job) -> Explanation:
+def to_go_s(ledger: Ledger, outlook: Outlook, job: Job) -> float | None:
+    """Seconds until the job is over, as `explain` would tell now; None when nothing can run it."""
+    case = _Case(ledger, outlook, job)
+    return None if job.leaf.paused or not case.slots else _time_to_end_s(case)
+
+
+def explain(ledger: Ledger, outlook: Outlook, job: Job, calibration: Calibration) -> Explanation:
     """Where the job stands."""
     case = _Case(ledger, outlook, job)
     rule, sentence = _rule(case)
@@ -65,7 +68,7 @@ def explain(ledger: Ledger, outlook: Outlook, job: Job) -> Explanation:
     _, others_s = _wait_s(case, case.own_ahead_s + outlook.queued_s(job.leaf))
     if rule not in (Rule.PAUSED, Rule.NO_WORKER):
         wait_s, _ = _wait_s(case, case.own_ahead_s)
-        spread = OPEN if job.open else PLANNED
+        spread = calibration.factors(stage_of(job))
         start = _interval(ledger.now, wait_s, spread) if job.started_at is None else _known(job.started_at)
         end = _interval(ledger.now, _time_to_end_s(case), spread)
     return Explanation(

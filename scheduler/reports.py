@@ -68,7 +68,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimated time with the interval that holds about nine times of ten; on the events' clock.
+    """An estimated time with the interval that is to hold it four times of five; on the events' clock.
 
     Attributes:
         at: the estimate.
