@@ -60,6 +60,13 @@ class LengthMismatch(StorageError):
     fault = Fault.CALLER
 
 
+class DigestMismatch(StorageError):
+    """A body is not the one whose Content-MD5 came with it; nothing of it was kept."""
+
+    code = "digest_mismatch"
+    fault = Fault.CALLER
+
+
 class KeyInvalid(StorageError):
     """The key is empty, too long, or would leave the store's folder."""
 

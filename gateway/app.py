@@ -21,11 +21,11 @@ from gateway.auth import load_secret
 from gateway.background import duties
 from gateway.bell import open_bell
 from gateway.limits import UploadLimiter
-from gateway.middleware import CrossOrigin, Measured
+from gateway.middleware import Bounded, CrossOrigin, Measured
 from gateway.ports import Ports
 from gateway.publish import MediaLinks
 from gateway.routes import health, jobs, origin, page, uploads, videos, works
-from gateway.routes.answers import declare_problem
+from gateway.routes.answers import declare_problems
 from gateway.settings import GatewaySettings
 from gateway.webhooks import read_secret
 
@@ -72,6 +72,7 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
     for router in (uploads.router, videos.router, jobs.router, works.router, health.router, origin.router, page.router):
         app.include_router(router)
     problems.install(app)
+    app.add_middleware(Bounded, streamed_prefixes=(DATA_PATH,))
     app.add_middleware(CrossOrigin, data_prefixes=(DATA_PATH, "/media/"), api_origins=settings.cors_origins)
     app.add_middleware(Measured, metrics=ports.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -99,7 +100,7 @@ def open_ports(settings: GatewaySettings, cluster: ClusterSettings) -> Ports:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = declare_problem(
+        app.openapi_schema = declare_problems(
             get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         )
     return app.openapi_schema

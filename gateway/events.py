@@ -20,8 +20,16 @@ from gateway.ports import Ports
 from gateway.schemas import moment
 
 BATCH = 100
+ID_DIGITS = 18
+"""Whatever has no more of them fits the database's 64 bits."""
 LOOK_EVERY_S = 1.0
 """How often the tables are looked at when nobody rings, seconds: progress moves between the bells."""
+
+
+def last_seen(last_event_id: str | None) -> int:
+    """The id that a client names; 0, so that it gets everything, for what no event of this farm is called."""
+    given = last_event_id or ""
+    return int(given) if given.isascii() and given.isdecimal() and len(given) <= ID_DIGITS else 0
 
 
 async def follow_video(ports: Ports, who: Principal, video_id: str, after_id: int) -> AsyncIterator[ServerSentEvent]:

@@ -1,12 +1,15 @@
-"""What happens around every request: counted and timed by route, and answered to the origins that may ask.
+"""What happens around every request: its body is bounded, it is counted and timed by route, and answered to the origins
+that may ask.
 
 Plain ASGI, since Starlette's BaseHTTPMiddleware would buffer event streams' disconnects and copy every media chunk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +18,56 @@ from cluster.metrics import GatewayMetrics
 EXPOSED = ["ETag", "Content-Range", "Content-Length", "Accept-Ranges", "RateLimit", "RateLimit-Policy", "Retry-After"]
 """Response headers that scripts of other origins may read; without ETag no browser can complete an upload."""
 PREFLIGHT_AGE_S = 3600
+CLOSE = {"Connection": "close"}
+MOST_BYTES = 8 << 20
+"""Of an API request's body: what naming 10,000 parts takes, three times."""
+LONGEST_PAUSE_S = 60.0
+"""How long a body may stand still: beyond it the client has gone without a word, as phones do, or means harm."""
+
+
+class Bounded:
+    """Bodies have an end: in bytes, since the API reads them whole and before it knows who sends; all, in time.
+
+    Args:
+        streamed_prefixes: of paths whose bodies are bounded elsewhere and never held in memory.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        streamed_prefixes: tuple[str, ...],
+        most_bytes: int = MOST_BYTES,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+    ) -> None:
+        self._app = app
+        self._prefixes = streamed_prefixes
+        self._most_bytes = most_bytes
+        self._longest_pause_s = longest_pause_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; reading its body raises the problem to answer when it is too large or too slow."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        measured = not scope["path"].startswith(self._prefixes)
+        arrived_bytes = 0
+        whole = False
+
+        async def bounded() -> Message:
+            nonlocal arrived_bytes, whole
+            # What comes after the body is the client's going, which may take as long as it likes.
+            try:
+                async with asyncio.timeout(None if whole else self._longest_pause_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"The body stood still for {self._longest_pause_s:.0f} s", CLOSE) from None
+            if message["type"] == "http.request":
+                arrived_bytes += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if measured and arrived_bytes > self._most_bytes:
+                    raise HTTPException(413, f"The body has more than {self._most_bytes} bytes", CLOSE)
+            return message
+
+        return await self._app(scope, bounded, send)
 
 
 class Measured:

@@ -7,16 +7,19 @@ is not even typed is a 500 that tells nothing but its `error_id`.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from cluster import errors as cluster_errors
 from encoders.errors import FarmError, Fault
@@ -77,6 +80,7 @@ ANSWERS: dict[type[FarmError], Answer] = {
     cluster_errors.UploadMissing: Answer(409, "Upload session is closed", "Start a new upload."),
     cluster_errors.PartMismatch: Answer(409, "Parts differ", "List the parts with GET, put them again if needed."),
     cluster_errors.LengthMismatch: Answer(400, "Body length differs", "Send exactly the signed number of bytes."),
+    cluster_errors.DigestMismatch: Answer(400, "Body differs from its Content-MD5", "Send the part again."),
     cluster_errors.SignatureInvalid: Answer(403, "Signed URL not valid", "Ask the API for a fresh URL."),
     cluster_errors.StoreFull: Answer(507, "Storage is full", "Tell the farm's operator."),
 }
@@ -90,7 +94,14 @@ BY_FAULT: dict[Fault, Answer] = {
 TELLING = frozenset({Fault.CALLER, Fault.INPUT})
 """Faults whose detail is meant for the client; that of the others may name machines, and stays in the log."""
 
-CODES = {400: "request_invalid", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+BARE: dict[int, tuple[str, str | None]] = {
+    400: ("request_invalid", "Send the JSON document that /docs describes."),
+    404: ("not_found", "See /docs for the addresses that there are."),
+    405: ("method_not_allowed", "See /docs for the methods of this address."),
+    408: ("body_too_slow", "Send it again over a connection that holds."),
+    413: ("body_too_large", "Send less."),
+}
+"""Code and hint of what the framework refuses before any rule is asked."""
 
 
 def answer_for(error: FarmError) -> Answer:
@@ -115,7 +126,9 @@ def problem(
         "instance": request.url.path,
         **{key: value for key, value in more.items() if value is not None},
     }
-    log.info("problem", status=status, code=code, error_id=error_id, path=request.url.path, detail=more.get("detail"))
+    # Quoted: a path may hold what a terminal or a reader of lines would take for something else.
+    path = quote(request.url.path)
+    log.info("problem", status=status, code=code, error_id=error_id, path=path, detail=more.get("detail"))
     answer_headers: dict[str, str] = dict(getattr(request.state, "answer_headers", {}))
     return JSONResponse(body, status, headers={**answer_headers, **(headers or {})}, media_type=MEDIA_TYPE)
 
@@ -160,8 +173,22 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, "http_error")
-    return problem(request, status=error.status_code, title=str(error.detail), code=code, headers=error.headers)
+    code, hint = BARE.get(error.status_code, ("http_error", None))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem(request, status=error.status_code, title=str(error.detail), code=code, headers=headers, hint=hint)
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of an address; the framework names those of its first route. Source: RFC 9110 section 15.5.6."""
+    found: set[str] = set()
+    # FastAPI keeps included routers whole; ours carry their prefixes themselves.
+    groups = [getattr(getattr(each, "original_router", None), "routes", [each]) for each in request.app.routes]
+    for route in itertools.chain.from_iterable(groups):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

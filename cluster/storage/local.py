@@ -184,9 +184,9 @@ class LocalStore:
         """What a request to the data plane may do; see `UrlSigner.verify`."""
         return self._signer.verify(method, path, query)
 
-    async def receive_part(self, grant: PartGrant, chunks: AsyncIterator[bytes]) -> str:
+    async def receive_part(self, grant: PartGrant, chunks: AsyncIterator[bytes], content_md5: str | None = None) -> str:
         """Take a part's body; answers its ETag, unquoted. See `LocalParts.receive`."""
-        return await self._uploads.receive(grant, chunks)
+        return await self._uploads.receive(grant, chunks, content_md5)
 
     def path_of(self, key: str) -> Path:
         """See `LocalPaths`."""

@@ -7,6 +7,7 @@ sent again with other bytes has another name; the one written last counts.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from cluster.errors import LengthMismatch, UploadMissing
+from cluster.errors import DigestMismatch, LengthMismatch, UploadMissing
 from cluster.storage.base import Multipart, Part
 from cluster.storage.durable import CHUNK_BYTES, make_folder, store_errors, sync_folder, write_synced
 from cluster.storage.signing import PartGrant
@@ -97,11 +98,15 @@ class LocalParts:
                 found.append(Multipart(key=about["key"], upload_id=folder.name, created_at=created_at))
         return sorted(found, key=lambda upload: upload.created_at)
 
-    async def receive(self, grant: PartGrant, chunks: AsyncIterator[bytes]) -> str:
+    async def receive(self, grant: PartGrant, chunks: AsyncIterator[bytes], content_md5: str | None = None) -> str:
         """Stream a body to disk as a part, in constant memory, off the event loop; answers its ETag.
+
+        Args:
+            content_md5: base64 of the MD5 that the body must have, where the sender told it. Source: RFC 1864.
 
         Raises:
             LengthMismatch: longer or shorter than signed; nothing is kept.
+            DigestMismatch: the body is another one; nothing is kept.
             UploadMissing: the upload is not open (any more).
             StoreFull: nothing is kept.
         """
@@ -123,6 +128,8 @@ class LocalParts:
                     f"the body ended after {received_bytes} of the {grant.size_bytes} bytes signed for this part"
                 )
             await asyncio.to_thread(sink.write, waiting)
+            if content_md5 is not None and content_md5.strip() != sink.md5_base64():
+                raise DigestMismatch(f"the body's MD5 is {sink.md5_base64()} in base64, not what Content-MD5 says")
             return await asyncio.to_thread(sink.commit, self._root / grant.upload_id, grant.part_number)
         finally:
             await asyncio.to_thread(sink.discard)
@@ -169,6 +176,10 @@ class _PartSink:
             self._size_bytes += len(data)
             while data:
                 data = data[self._file.write(data) :]
+
+    def md5_base64(self) -> str:
+        """The MD5 of what was written."""
+        return base64.b64encode(self._digest.digest()).decode()
 
     def commit(self, folder: Path, number: int) -> str:
         """Sync, and give the part its name; earlier parts of that number go."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from cluster.errors import ObjectMissing, RowMissing
@@ -45,9 +45,17 @@ class AssetFile(FileResponse):
 
 
 @router.put(
-    "/_data/parts/{upload}/{number}", summary="Send a part", response_class=Response, responses=refusals(400, 403, 409)
+    "/_data/parts/{upload}/{number}",
+    summary="Send a part",
+    response_class=Response,
+    responses=refusals(400, 403, 408, 409, 411, 507),
 )
-async def put_part(request: Request) -> Response:
+async def put_part(
+    request: Request,
+    upload: Annotated[str, Path(description="With the number and the query as `presign` answered it.")],
+    number: str,
+    content_md5: Annotated[str | None, Header(description="Checked where it is given.")] = None,
+) -> Response:
     """Streams the body to disk in constant memory; the answer's ETag names the part when completing."""
     ports = ports_of(request)
     store = _local_store(ports)
@@ -55,7 +63,7 @@ async def put_part(request: Request) -> Response:
     assert isinstance(grant, PartGrant)
     if "content-length" not in request.headers:
         raise LengthRequired("send Content-Length: the part's length was signed")
-    etag = await store.receive_part(grant, request.stream())
+    etag = await store.receive_part(grant, request.stream(), content_md5)
     ports.metrics.part_bytes.inc(grant.size_bytes)
     return Response(headers={"ETag": f'"{etag}"'})
 

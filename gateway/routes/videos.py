@@ -109,7 +109,7 @@ async def follow(
     request: Request,
     who: Annotated[Principal, Depends(_owned)],
     video_id: VideoId,
-    last_event_id: Annotated[str | None, Header(max_length=20, description="Go on behind this event.")] = None,
+    last_event_id: Annotated[str | None, Header(description="Go on behind this event.")] = None,
 ) -> AsyncIterable[ServerSentEvent]:
     """Server-sent events: what happened to the video from its beginning, then what happens.
 
@@ -117,6 +117,5 @@ async def follow(
     The stream ends when the video is settled.
     """
     ports = ports_of(request)
-    seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
-    async for event in events.follow_video(ports, who, video_id, seen):
+    async for event in events.follow_video(ports, who, video_id, events.last_seen(last_event_id)):
         yield event

@@ -28,7 +28,7 @@ class WorkRequest(schemas.Request):
     """A finished video, whoever owns it, and what the work is called in matches."""
 
     video_id: str = Field(pattern="^[0-9a-f]{32}$", examples=[HEX_ID])
-    title: str = Field(min_length=1, max_length=500, examples=["Big Buck Bunny"])
+    title: str = Field(min_length=1, max_length=500, pattern=schemas.NO_NUL, examples=["Big Buck Bunny"])
 
 
 class WorkResponse(schemas.Response):

@@ -37,7 +37,7 @@ async def read_events(http: httpx.AsyncClient, farm: Gateway, video_id: str, **h
     """All events until the stream ends."""
     named = {name.replace("_", "-"): value for name, value in headers.items()} | farm.bearer("ann")
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(20), http.stream("GET", f"/v1/videos/{video_id}/events", headers=named) as answer:
+    async with asyncio.timeout(60), http.stream("GET", f"/v1/videos/{video_id}/events", headers=named) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         event: dict[str, Any] = {}

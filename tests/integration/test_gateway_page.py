@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from gateway_app import Gateway, running_gateway
 
+from gateway.problems import MEDIA_TYPE
 from gateway.routes.page import FILES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,6 +95,22 @@ async def test_every_route_is_described_with_an_example(farm: Gateway) -> None:
     models = document["components"]["schemas"]
     for name in ("InitiateRequest", "PresignRequest", "CompleteRequest"):
         assert "example" in models[name] or "examples" in models[name], name
+
+
+async def test_every_refusal_is_described_as_the_problem_that_it_is(farm: Gateway) -> None:
+    document = (await farm.http.get("/openapi.json")).json()
+    assert "HTTPValidationError" not in json.dumps(document)
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            refused = {status: answer for status, answer in route["responses"].items() if status >= "400"}
+            if path != "/readyz":
+                assert all([*answer["content"]] == [MEDIA_TYPE] for answer in refused.values()), (method, path)
+            if path.startswith("/v1/"):
+                assert {"401", "503"} <= refused.keys(), (method, path)
+            if "requestBody" in route:
+                assert {"400", "408", "413", "422"} <= refused.keys(), (method, path)
+            named = [each["name"] for each in route.get("parameters", []) if each["in"] == "path"]
+            assert [f"{{{name}}}" in path for name in named] == [True] * path.count("{"), (method, path)
 
 
 async def test_the_docs_page_is_there(farm: Gateway) -> None:

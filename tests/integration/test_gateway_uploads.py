@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -311,3 +313,45 @@ async def test_every_api_route_asks_for_a_token(farm: Gateway) -> None:
             answer = await farm.http.request(method, concrete)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_part_whose_content_md5_says_otherwise_is_not_kept(farm: Gateway) -> None:
+    begun = await farm.initiate(100)
+    wanted = {"part_number": 1, "content_length": 100}
+    signed = (await farm.call("POST", f"/v1/uploads/{begun['upload_id']}/parts/presign", wanted)).json()
+    right = base64.b64encode(hashlib.md5(DATA[:100], usedforsecurity=False).digest()).decode()
+    for told, status in (("A" * 22 + "==", 400), ("none", 400), (right, 200)):
+        headers = signed["headers"] | {"Content-MD5": told}
+        sent = await farm.http.put(signed["presigned_url"], content=DATA[:100], headers=headers)
+        assert sent.status_code == status, sent.text
+        held = (await farm.call("GET", f"/v1/uploads/{begun['upload_id']}")).json()["parts"]
+        assert len(held) == (status == 200)
+    assert sent.headers["etag"] == held[0]["etag"]
+
+
+async def test_a_body_that_no_request_needs_is_refused_before_anybody_is_asked_who_sends_it(farm: Gateway) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * (1 << 20)
+
+    answer = await farm.http.post("/v1/uploads/initiate", content=endless())
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_ten_thousand_parts_fit_into_a_request(farm: Gateway) -> None:
+    begun = await farm.initiate(10_000 * PART_BYTES)
+    parts = [{"part_number": number, "etag": "x" * 200} for number in range(1, 10_001)]
+    answer = await farm.call("POST", f"/v1/uploads/{begun['upload_id']}/complete", {"parts": parts})
+    assert (answer.status_code, answer.json()["code"]) == (409, "parts_missing")
+
+
+@pytest.mark.parametrize("field", ["title", "filename"])
+async def test_a_text_that_not_every_database_keeps_is_refused(farm: Gateway, field: str) -> None:
+    body = {"title": "A clip", "filename": "clip.mp4", "content_type": "video/mp4", "file_size_bytes": 10}
+    answer = await farm.call("POST", "/v1/uploads/initiate", body | {field: "a\0b"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+
+
+async def test_a_wrong_method_is_told_every_right_one(farm: Gateway) -> None:
+    answer = await farm.http.put("/v1/videos/" + "0" * 32)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
