@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from cluster.device_metrics import DeviceWatcher
+from cluster.parcel import Parcel
 from cluster.scratch import claim_scratch, sweep_scratch
 from cluster.settings import ClusterSettings
 from cluster.staging import Staging
@@ -125,15 +126,16 @@ class SlotHolder:
         # What has ended stays told until something else begins: its dispatcher may have died before it heard of it.
         return replace(self.description, running=() if last is None else (last.told(),))
 
-    def run(self, request: TaskRequest) -> Outcome:
+    def run(self, parcel: Parcel) -> Outcome:
         """One attempt of one task; a second call waits for the first to end."""
+        request = parcel.unpack()
         stop = self._stops.setdefault((request.task_id, request.attempt), threading.Event())
         try:
             with self._busy:
                 run = self._last = _Run(request)
                 try:
                     outcome = self.worker.run(request, stop)
-                except BaseException as error:
+                except BaseException as error:  # whatever ends this thread, `resume` waits in others for how it ended
                     run.outcome.set_exception(error)
                     raise
                 run.outcome.set_result(outcome)

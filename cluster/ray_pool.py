@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors import CONCURRENCY, WorkerActor, build_of
 from cluster.gpu_slots import slot_options
+from cluster.parcel import Packer
 from cluster.pool import NodeView
 from cluster.predecessors import end_predecessors, kill, predecessors_actors, token_of
 from cluster.settings import ClusterSettings
@@ -96,6 +97,7 @@ class WorkerPool:
         self._addresses: dict[str, str] = {}
         self._alone = False
         self._adopted: set[str] = set()
+        self._packer = Packer()
 
     @property
     def slots(self) -> int:
@@ -251,7 +253,7 @@ class WorkerPool:
         member = self.members.get(worker_id)
         if member is None:
             return None
-        reference = member.actor.run.remote(request)
+        reference = member.actor.run.remote(self._packer.pack(request))
         member.running += 1
         try:
             # The worker's own limit ends a task in time; this one is for a worker that hangs itself.
