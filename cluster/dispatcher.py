@@ -13,12 +13,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
 from cluster import breakdown, claims
 from cluster.active_jobs import ActiveJob, Finished, as_started, worker_joined
 from cluster.bookkeeper import Bookkeeper
+from cluster.claims import ClaimedJob
 from cluster.errors import DatabaseUnavailable
 from cluster.ledger import Batch
 from cluster.metadata.database import Database
@@ -77,6 +79,10 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._devices: dict[str, str] = {}
         self._claimed = asyncio.Event()
+        self._leaving: set[str] = set()
+        """Jobs that others have now, and that the engine has not forgotten yet."""
+        self._returning: dict[str, ClaimedJob] = {}
+        """Such jobs that were claimed here again: the engine hears of them when it has forgotten them."""
 
     # -- loops
 
@@ -160,8 +166,22 @@ class Dispatcher:
         held = Counter(job.tier for job in self.jobs.values())
         claimed = await claims.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
         for job in claimed:
-            self.inbox.put_nowait(self.books.take_over(job))
+            self._take(job)
         return len(claimed)
+
+    def _take(self, claimed: ClaimedJob) -> None:
+        """A job was claimed; perhaps one that is held, when this process stood still for longer than its lease."""
+        job_id, held = claimed.job_id, self.jobs.get(claimed.job_id)
+        if held is not None and claimed.token == held.claimed.token + 1:
+            log.warning("job_claimed_anew", job_id=job_id)  # nobody else came meanwhile, so all is as it was
+            held.claimed = replace(held.claimed, token=claimed.token)
+            return
+        if held is not None:
+            self._drop(job_id)
+        if job_id in self._leaving:
+            self._returning[job_id] = claimed
+        else:
+            self.inbox.put_nowait(self.books.take_over(claimed))
 
     # -- deciding
 
@@ -202,6 +222,7 @@ class Dispatcher:
         """Another dispatcher has the job: stop what runs of it here, and write nothing more."""
         if self.jobs.pop(job_id, None) is not None:
             log.warning("job_fenced_out", job_id=job_id)
+            self._leaving.add(job_id)
             self.inbox.put_nowait(events.CancelRequested(at=_now(), job_id=job_id))
 
     # -- acting
@@ -213,8 +234,7 @@ class Dispatcher:
             case instructions.StopTask():
                 self._spawn(self.pool.stop(each.worker_id, each.task_id, each.attempt))
             case instructions.FinishJob():
-                job = self.jobs.pop(each.job_id, None)
-                self.teller.finished(each, job.claimed.video_id if job else None)
+                self._forget(each)
             case instructions.CheckDevice():
                 self._spawn(self._check(each))
             case instructions.ReplaceWorker():
@@ -225,6 +245,15 @@ class Dispatcher:
                 self.teller.wanted(each)
             case _:
                 pass  # saves are written already
+
+    def _forget(self, each: instructions.FinishJob) -> None:
+        """The engine is done with a job: it is over, or it was another's and may have come back since."""
+        job = self.jobs.pop(each.job_id, None)
+        if job is not None:
+            self.teller.finished(each, job.claimed.video_id)
+        self._leaving.discard(each.job_id)
+        if (claimed := self._returning.pop(each.job_id, None)) is not None:
+            self.inbox.put_nowait(self.books.take_over(claimed))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

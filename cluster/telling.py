@@ -104,7 +104,7 @@ class Teller:
         self._metrics.fell_back(each.given_up, each.to, each.reason)
         log.warning("fell_back", job_id=each.job_id, given_up=each.given_up, to=each.to, code=each.reason)
 
-    def finished(self, each: instructions.FinishJob, video_id: str | None) -> None:
+    def finished(self, each: instructions.FinishJob, video_id: str) -> None:
         """A job is over."""
         failure = each.failure
         log.info(

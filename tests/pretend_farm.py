@@ -187,7 +187,7 @@ class Stage:
             return job, await session.get_one(Video, job.video_id)
 
     async def until(self, job_id: str, *states: JobState) -> tuple[Job, Video]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while True:
                 job, video = await self.rows(job_id)
                 if job.state in states:

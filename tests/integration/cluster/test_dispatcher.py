@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from planned import INFO, plan_of
 from pretend_farm import Stage, at_work, doorbell, succeed
+from sqlalchemy import update
 
 from cluster.active_jobs import Finished
 from cluster.metadata import jobs
 from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
 from cluster.metadata.migrate import migrate
+from cluster.metadata.schema import Job
 from cluster.settings import ClusterSettings
 from cluster.tasks import Done, Outcome, TaskRequest
 from encoders.errors import Failure, Fault
@@ -76,7 +79,7 @@ async def test_a_successor_resumes_and_runs_no_finished_task_again(stage: Stage)
 
     pool.answer = two_segments_then_nothing
     work = asyncio.create_task(first.run(doorbell))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(finished) < 4 or len(pool.asked) < 6:
             await asyncio.sleep(0.02)
     work.cancel()  # kill -9: nothing is handed back
@@ -99,7 +102,7 @@ async def test_a_paused_leader_that_was_replaced_changes_nothing(stage: Stage) -
     pool.hold = asyncio.Event()
     job_id = await stage.submit("1")
     old = asyncio.create_task(first.run(doorbell))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not pool.asked:
             await asyncio.sleep(0.02)
     async with stage.database.write() as session:
@@ -107,7 +110,7 @@ async def test_a_paused_leader_that_was_replaced_changes_nothing(stage: Stage) -
         claimed = await jobs.claim_jobs(session, "lead#2", time.time(), 60.0, 10)
     assert [row.id for row in claimed] == [job_id]
     pool.hold.set()  # the old leader wakes up and gets its answer
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while first.jobs:
             await asyncio.sleep(0.02)
     job, video = await stage.rows(job_id)
@@ -121,7 +124,7 @@ async def test_cancelling_stops_what_runs(stage: Stage) -> None:
     pool.hold = asyncio.Event()
     job_id = await stage.submit("1")
     work = asyncio.create_task(dispatcher.run(doorbell))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not pool.asked:
             await asyncio.sleep(0.02)
     async with stage.database.write() as session:
@@ -137,7 +140,7 @@ async def test_a_paid_job_overtakes_at_the_next_free_slot(stage: Stage) -> None:
     free = [await stage.submit(f"f{number}") for number in range(6)]
     pool.hold = asyncio.Event()
     work = asyncio.create_task(dispatcher.run(doorbell))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(pool.asked) < 2:
             await asyncio.sleep(0.02)
         paid = await stage.submit("p", "paid")
@@ -163,7 +166,7 @@ async def test_a_second_answer_of_an_inspection_changes_no_plan(stage: Stage) ->
         return succeed(request)
 
     pool.answer = answer
-    async with at_work(dispatcher), asyncio.timeout(20):
+    async with at_work(dispatcher), asyncio.timeout(90):
         while not pool.held:
             await asyncio.sleep(0.02)
         pool.hold.set()
@@ -186,7 +189,7 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
     pool.hold = asyncio.Event()
     job_id = await stage.submit("1")
     work = asyncio.create_task(first.run(doorbell))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not pool.held:
             await asyncio.sleep(0.02)
     async with stage.database.write():  # so that it does not end amid a write, whose lock would outlive it here
@@ -203,3 +206,25 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
         await stage.until(job_id, JobState.COMPLETED)
     assert successor_pool.resumed == [f"{job_id}/inspect"]
     assert f"{job_id}/inspect" not in {request.task_id for request in successor_pool.asked}
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_dispatcher_that_stood_still_goes_on_with_a_job_that_it_claims_anew(stage: Stage, others: int) -> None:
+    patient = Stage(stage.database, stage.settings.model_copy(update={"job_lease_s": 60.0}))
+    dispatcher, pool = patient.dispatcher("a")
+    job_id = await patient.submit("1")
+    pool.hold = asyncio.Event()
+    async with at_work(dispatcher):
+        async with asyncio.timeout(90):
+            while not pool.held:
+                await asyncio.sleep(0.02)
+        held = dispatcher.jobs[job_id]
+        again = replace(held.claimed, token=held.claimed.token + 1 + others)
+        async with stage.database.write() as session:
+            await session.execute(update(Job).where(Job.id == job_id).values(attempt=again.token))
+            dispatcher._take(again)
+            assert (dispatcher.jobs.get(job_id) is held) == (not others)
+        pool.hold.set()
+        job, video = await patient.until(job_id, JobState.COMPLETED, JobState.CANCELLED)
+    assert (job.state, job.attempt, video.status) == (JobState.COMPLETED, again.token, VideoStatus.READY)
+    assert len({request.task_id for request in pool.asked}) == 7
