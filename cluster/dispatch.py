@@ -28,7 +28,7 @@ from cluster.logs import configure_logging
 from cluster.metadata import jobs, leases
 from cluster.metadata.clock import lease_now
 from cluster.metadata.database import Database
-from cluster.metadata.migrate import migrate
+from cluster.metadata.migrate import migrate_when_there
 from cluster.metrics import DispatcherMetrics
 from cluster.pool import OpenPool
 from cluster.ray_node import ray_environment
@@ -132,7 +132,7 @@ async def serve(
         join: connects to the workers' cluster; blocks.
         open_pool: the workers' side, Ray's unless given.
     """
-    await asyncio.to_thread(migrate, settings.effective_database_url)
+    await migrate_when_there(settings.effective_database_url)
     database = Database(settings.effective_database_url)
     name = f"dispatcher/{settings.affinity}"
     owner = _identity()

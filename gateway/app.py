@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from cluster.errors import DatabaseUnavailable
 from cluster.metadata.database import Database, migrate
+from cluster.metadata.migrate import migrate_when_there
 from cluster.metrics import GatewayMetrics
 from cluster.settings import ClusterSettings
 from cluster.storage.open import open_store
@@ -50,11 +52,19 @@ def create_app(settings: GatewaySettings, cluster: ClusterSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(migrate, cluster.effective_database_url)
+        url, later = cluster.effective_database_url, None
+        try:
+            await asyncio.to_thread(migrate, url)
+        except DatabaseUnavailable:
+            # Until it is back, a 503 says more than no answer at all.
+            later = asyncio.create_task(migrate_when_there(url))
         try:
             async with duties(ports):
                 yield
         finally:
+            if later is not None:
+                later.cancel()
+                await asyncio.gather(later, return_exceptions=True)
             await ports.bell.close()
             await ports.database.close()
 

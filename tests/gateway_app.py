@@ -109,11 +109,11 @@ class Gateway:
 
 @asynccontextmanager
 async def running_gateway(
-    folder: Path, *, store_url: str = "", redis_url: str = "", **settings: Any
+    folder: Path, *, database_url: str = "", store_url: str = "", redis_url: str = "", **settings: Any
 ) -> AsyncIterator[Gateway]:
     """A gateway on a folder, for the length of the block."""
     cluster = ClusterSettings(
-        data_dir=folder, public_url=BASE, database_url="", store_url=store_url, redis_url=redis_url
+        data_dir=folder, public_url=BASE, database_url=database_url, store_url=store_url, redis_url=redis_url
     )
     app = create_app(GatewaySettings(**settings), cluster)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -2,7 +2,8 @@
 
 SQLite: WAL, one writer connection whose transactions begin IMMEDIATE, and query-only readers that never block it.
 PostgreSQL: READ COMMITTED; readers' transactions are READ ONLY. What the database cannot do just now is
-`DatabaseUnavailable`, and the transaction did not happen.
+`DatabaseUnavailable`, and the transaction did not happen; only where PostgreSQL died in the instant of the commit
+nobody knows, so that whoever repeats a transaction must bear that it had happened after all.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -31,6 +32,15 @@ SQLITE_READERS = 4
 POSTGRES_CONNECTIONS = 8
 CHECKOUT_TIMEOUT_S = 30.0
 """How long a transaction waits for a connection of the pool."""
+SILENCE = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+"""How long a PostgreSQL host may be silent, seconds, and `tcp_user_timeout` in milliseconds. Source: libpq, Parameter
+Key Words; without them a lost host keeps requests waiting for as long as TCP does, two minutes and more."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Back-off between tries of `Database.run`, before jitter."""
 
@@ -51,7 +61,7 @@ class Database:
             writer, reader = self._engines
         else:
             writer = create_async_engine(
-                url, pool_size=POSTGRES_CONNECTIONS, pool_timeout=CHECKOUT_TIMEOUT_S, pool_pre_ping=True
+                with_timeouts(url), pool_size=POSTGRES_CONNECTIONS, pool_timeout=CHECKOUT_TIMEOUT_S, pool_pre_ping=True
             )
             reader = writer.execution_options(postgresql_readonly=True)
             self._engines = [writer]
@@ -65,7 +75,7 @@ class Database:
         Events appended in it (`events.append`) are written last, just before the commit.
 
         Raises:
-            DatabaseUnavailable: nothing was written. `run` tries again; this does not.
+            DatabaseUnavailable: nothing was written, as far as one knows. `run` tries again; this does not.
             DatabaseOutdated: the tables are not there.
         """
         with _typed_errors():
@@ -129,6 +139,12 @@ class _typed_errors:
                 raise DatabaseOutdated(f"{reason}: run the migrations (cluster.metadata.migrate)") from error
             if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
                 raise DatabaseUnavailable(f"database: {reason}") from error
+
+
+def with_timeouts(url: str) -> URL:
+    """A PostgreSQL URL by which a host that has vanished without a word is found out; what it says itself holds."""
+    parsed = make_url(url)
+    return parsed.set(query={**SILENCE, **parsed.query})
 
 
 def _tables_missing(error: DBAPIError, reason: str) -> bool:

@@ -6,9 +6,11 @@ the new version, and does nothing.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -20,6 +22,10 @@ from sqlalchemy.pool import NullPool
 
 from cluster.errors import DatabaseOutdated, DatabaseUnavailable
 
+log = structlog.get_logger()
+
+RETRY_S = 1.0
+"""Pause before a database that did not answer is asked again."""
 _MIGRATION_LOCK = 0x6D696C6C
 """PostgreSQL advisory lock of whoever migrates ("mill")."""
 _LOCK_TIMEOUT_S = 60
@@ -46,6 +52,20 @@ def migrate(url: str) -> None:
         raise DatabaseOutdated(f"the database is newer than this farm ({error}): start a newer release") from error
     finally:
         engine.dispose()
+
+
+async def migrate_when_there(url: str) -> None:
+    """`migrate` as soon as the database answers: who starts while it is away neither ends nor works on old tables.
+
+    Raises:
+        DatabaseOutdated: as `migrate` does.
+    """
+    while True:
+        try:
+            return await asyncio.to_thread(migrate, url)
+        except DatabaseUnavailable as error:
+            log.warning("database_unavailable", error=error.detail)
+        await asyncio.sleep(RETRY_S)
 
 
 def newest_revision() -> str:
