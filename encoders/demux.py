@@ -25,10 +25,12 @@ _WITH_PICTURE = (
 )
 ANIMATIONS = ("gif", "apng")
 """Demuxers of pictures that may move; of those that do not, `probe` says that they are no videos."""
+BARE = ("h264", "hevc", "m4v", "mpegvideo")
+"""Elementary streams of pictures: without times, or without an index (`Copy.ORDER`, `Copy.INDEX`)."""
 _SOUND_ONLY = "mp3 aac ac3 eac3 flac wav w64 aiff caf amr ape wv tta au dts truehd"
-ALLOWED_DEMUXERS = (*f"{_WITH_PICTURE} {_SOUND_ONLY}".split(), *ANIMATIONS)
+ALLOWED_DEMUXERS = (*f"{_WITH_PICTURE} {_SOUND_ONLY}".split(), *BARE, *ANIMATIONS)
 """FFmpeg demuxers that read one file and no other. Not in it: hls, dash, concat, imf, image2 and the picture pipes,
-playlists, subtitles, devices, network; nor bare elementary streams, which hold no times.
+playlists, subtitles, devices, network.
 Source: libavformat 62, read for uses of `io_open` and `avformat_open_input`."""
 
 SAFE_OPTIONS = {

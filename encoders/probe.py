@@ -37,7 +37,7 @@ LEAST_HOLE_S = Fraction(1, 5)
 """A track of constant rate that lacks frames for longer than this has lost them."""
 REORDER_PIXELS = 60_000_000_000
 """Most that is decoded to put frames in order: minutes on one core, as 260,000 frames of 640x360. Longer sources show
-the frames whose times rise."""
+the frames whose times rise, if they have any."""
 LEAST_START_GAP_S = Fraction(1, 4)
 SANE_SAR = (Fraction(1, 12), Fraction(12))
 
@@ -179,7 +179,7 @@ def _first_playable(
         copy = Copy.INDEX if len(timeline.decoding_starts(table)) > 1 and not len(starts) else Copy.NONE
         if _contradict(table, sample):
             pixels = len(table) * sample.facts.width * sample.facts.height
-            copy = Copy.ORDER if pixels <= REORDER_PIXELS else Copy.NONE
+            copy = Copy.ORDER if pixels <= REORDER_PIXELS or table.untimed else Copy.NONE
         times, starts = _frame_times(path, stream, table, sample, starts, warnings)
         if sample.facts.pixel_format == PALETTED:
             starts = starts[:0]
@@ -209,6 +209,8 @@ def _frame_times(
     """(times of the frames shown, times at which decoding can start), mended where packets and frames disagree."""
     times = timeline.shown_times(table)
     head = timeline.rising(sample.head_pts)
+    if table.untimed:
+        return times, starts
     if _contradict(table, sample):
         warnings.append("Timestamps go back or are missing; frames are shown in the order in which they decode.")
         if len(table) <= FULL_DECODE_FRAMES:

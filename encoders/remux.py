@@ -6,7 +6,8 @@ an index. Two things are put right on the way:
 - A clock that jumps back (recordings joined byte by byte, encoders that started anew) is joined on: each part begins
   where the one before ended, all tracks moved alike, so that sound and picture of a part keep their distance.
 - Frames whose times contradict the order in which they decode get the same times in that order. A decoder gives frames
-  out in the order in which they are shown; writers of AVI, old MOV and some streams number packets, not pictures.
+  out in the order in which they are shown; writers of AVI, old MOV and some streams number packets, not pictures. Bare
+  streams have no times at all: their frames come at the rate that the stream states.
 
 Runs in a confined child (`encoders/confine.py`).
 """
@@ -29,7 +30,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from encoders.demux import MEDIA_ERRORS, open_source, read_packets
+from encoders.demux import BARE, MEDIA_ERRORS, open_source, read_packets
 from encoders.errors import Damaged, InputError
 from encoders.media import Copy, MediaInfo
 from encoders.probe import ProbeLimits, probe_source
@@ -110,6 +111,7 @@ class Copied:
     Attributes:
         joints: times on the copy's clock at which another part begins, seconds.
         reordered: whether frames got other times than their packets had.
+        counted_fps: the rate of frames that had no times at all.
         streams: index in the source -> index in the copy.
         left_out: sound tracks (indices in the source) that the copy cannot hold.
     """
@@ -117,6 +119,7 @@ class Copied:
     joints: tuple[Fraction, ...]
     reordered: bool
     streams: dict[int, int]
+    counted_fps: Fraction | None = None
     left_out: tuple[int, ...] = ()
 
     @property
@@ -127,7 +130,9 @@ class Copied:
             times = f"{len(self.joints)} times" if self.joints[1:] else "once"
             places = ", ".join(f"{float(at):.2f} s" for at in self.joints[:5]) + (" and on" if self.joints[5:] else "")
             found.append(f"The file's clock jumps {times}; its parts were joined at {places}.")
-        if self.reordered:
+        if self.counted_fps is not None:
+            found.append(f"The file holds frames and no times; {float(self.counted_fps):.5g} are shown a second.")
+        elif self.reordered:
             found.append("Timestamps contradict the order of the frames; each is shown once, in the order of decoding.")
         found += [
             f"Sound track {index} cannot be copied to a steady clock; it was left out." for index in self.left_out
@@ -175,6 +180,7 @@ def copy_packets(
     return Copied(
         joints=clock.joints_s,
         reordered=times is not None,
+        counted_fps=info.video.average_rate if info.video and container.format.name in BARE else None,
         streams={index: twin.index for index, twin in twins.items()},
         left_out=tuple(index for index in indices if index not in twins),
     )
@@ -319,7 +325,8 @@ def ordered_times(source: Path, picture: int, *, patient: bool = False) -> list[
     raw: list[int | None] = []
     told: list[int | None] = []
     with open_source(source) as container:
-        numbered = container.format.name == "avi"
+        # AVI holds no times: its n-th picture is the n-th that is shown, and FFmpeg guesses a delay on top.
+        numbered = container.format.name == "avi" or container.format.name in BARE
         stream = container.streams[picture]
         assert isinstance(stream, VideoStream)
         prepare(stream)
@@ -327,7 +334,6 @@ def ordered_times(source: Path, picture: int, *, patient: bool = False) -> list[
         counted = _Counted(read_packets(container, [stream]))
         for number, frame in _numbered_frames(stream, counted):
             numbers.append(number)
-            # AVI holds no times: its n-th picture is the n-th that is shown, and FFmpeg guesses a delay on top.
             raw.append(counted.dts[number] if numbered else frame.pts)
             told.append(frame.pts)
     shown: dict[int, int] = {}
@@ -345,15 +351,17 @@ def ordered_times(source: Path, picture: int, *, patient: bool = False) -> list[
 
 
 class _Counted:
-    """Packets, whose decoding times are noted as they pass."""
+    """Packets, whose decoding times are noted as they pass; those without any time follow one another."""
 
     def __init__(self, packets: Iterator[Packet[Any]]) -> None:
         self._packets = packets
         self.dts: list[int | None] = []
+        self._end = 0
 
     def __iter__(self) -> Iterator[Packet[Any]]:
         for packet in self._packets:
-            self.dts.append(packet.dts)
+            self.dts.append(packet.dts if packet.dts is not None or packet.pts is not None else self._end)
+            self._end += packet.duration or 0
             yield packet
 
 

@@ -30,12 +30,14 @@ class _Rows:
         self.pts, self.duration, self.flags = array("q"), array("q"), array("B")
         self._decoded: int | None = None
         self._turned_back = False
+        self._untimed = True
 
     def add(self, packet: Packet[Any]) -> None:
         pts, duration = packet.pts, packet.duration or 0
         # Times near the ends of the range come from broken files only, and would overflow differences.
         self.pts.append(NO_TIME if pts is None or abs(pts) > _WIDEST_TIME else pts)
         self.duration.append(duration if 0 <= duration <= _WIDEST_TIME else 0)
+        self._untimed &= pts is None and packet.dts is None
         flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard | CORRUPT * packet.is_corrupt
         self.flags.append(flags | HIDDEN * is_hidden(self.codec, packet))
         if packet.dts is not None and abs(packet.dts) <= _WIDEST_TIME:
@@ -45,14 +47,19 @@ class _Rows:
 
     def packets(self) -> Packets:
         flags = np.frombuffer(self.flags.tobytes(), np.uint8)
+        pts = np.frombuffer(self.pts.tobytes(), np.int64)
+        duration = np.frombuffer(self.duration.tobytes(), np.int64)
+        if self._untimed and len(pts) and (duration > 0).all():
+            pts = np.cumsum(duration) - duration
         return Packets(
-            pts=np.frombuffer(self.pts.tobytes(), np.int64),
-            duration=np.frombuffer(self.duration.tobytes(), np.int64),
+            pts=pts,
+            duration=duration,
             key=flags & KEY != 0,
             discard=flags & DISCARD != 0,
             hidden=flags & HIDDEN != 0,
             corrupt=flags & CORRUPT != 0,
             turned_back=self._turned_back,
+            untimed=self._untimed,
         )
 
 

@@ -51,6 +51,7 @@ class Packets:
         hidden: holds a frame that is never shown itself (VP8 and VP9 reference frames).
         corrupt: the container says that data is missing.
         turned_back: whether the decoding times, which must rise, fall somewhere by more than carelessness explains.
+        untimed: no packet has a time, as in a bare H.264 or HEVC stream; `pts` is counted up from durations then.
     """
 
     pts: Ticks
@@ -60,6 +61,7 @@ class Packets:
     hidden: Flags
     corrupt: Flags
     turned_back: bool = False
+    untimed: bool = False
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -72,3 +72,13 @@ def test_what_cannot_be_copied_is_read_as_it_is(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "x.apng", container="apng", codec="apng", pixel_format="rgb24", codec_options={})
     asked = replace(probe_source(source, "0" * 64), copy=Copy.ORDER)
     assert mend_source(source, tmp_path, asked) == replace(asked, copy=Copy.NONE)
+
+
+def test_a_bare_stream_is_shown_at_the_rate_that_it_states(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "x", container="h264", codec_options={"preset": "ultrafast", "g": "24", "bf": "2"})
+    info = mended(source, tmp_path)
+
+    assert info.video is not None
+    assert (info.copy, info.video.frame_rate, info.video.frames) == (Copy.ORDER, 24, 48)
+    assert shown(tmp_path / NAME, info) == [Fraction(number, 24) for number in range(48)]
+    assert [warning for warning in info.warnings if "24 are shown a second" in warning]
