@@ -198,7 +198,7 @@ class Dispatcher:
             await self._commit(batch)
         for each in decided:
             self._act(each)
-        await self.teller.tell()
+        self.teller.tell()
 
     def _events_of(self, item: events.Event | Finished, batch: Batch) -> list[events.Event]:
         if isinstance(item, Finished):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import structlog
@@ -25,7 +26,7 @@ EXPLAIN_S = 0.1
 TELL_EVERY_S = 1.0
 """How often metrics and the explanations that the gateway reads are renewed."""
 
-Publish = Callable[[dict[str, Any]], Awaitable[None]]
+Publish = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 """Publishes explanations (job id -> JSON-able value) for the gateways."""
 
 
@@ -45,16 +46,23 @@ class Teller:
         self._publish = publish
         self._told_at = 0.0
         self._unexplained: list[str] = []
+        self._publishing: asyncio.Task[None] | None = None
 
-    async def tell(self) -> None:
-        """Metrics and explanations, at most once a second: nobody reads them faster, and gathering them costs."""
+    def tell(self) -> None:
+        """Metrics and explanations, at most once a second: nobody reads them faster, and gathering them costs.
+
+        Publishing goes on beside the loop, which waits for nobody who listens.
+        """
         if time.monotonic() - self._told_at < TELL_EVERY_S:
             return
         self._told_at = time.monotonic()
         self._metrics.observe(self._engine.stats())
-        explained = self._explain_some()
-        if explained:
-            await self._publish({job_id: as_json(each) for job_id, each in explained.items()})
+        if self._publishing is not None:
+            if not self._publishing.done():
+                return
+            self._publishing.result()
+        explained = {job_id: as_json(each) for job_id, each in self._explain_some().items()}
+        self._publishing = asyncio.create_task(self._publish(explained)) if explained else None
 
     def _explain_some(self) -> dict[str, Explanation]:
         """Explanations of as many jobs as a part of the loop's time allows; the others' turn comes next."""
