@@ -131,6 +131,13 @@ RUNGS_1080 = [(426, 240), (640, 360), (854, 480), (1280, 720)]
         ((1001, 563), [(334, 188), (250, 140)], "p010le", True),
         ((608, 1080), [(240, 426), (360, 640)], "nv12", False),
         ((640, 360), [(640, 360), (1280, 720)], "nv12", False),
+        # A rendition of the source's own size, deep and planar: nothing but a narrowing of samples.
+        ((1280, 720), [(854, 480), (1280, 720)], "p010le", True),
+        # Pixels that are not square: only one direction changes.
+        ((720, 576), [(768, 432), (1024, 576)], "nv12", True),
+        ((1440, 1080), [(1920, 1080)], "p010le", False),
+        # Steeper than any two rungs are from each other.
+        ((1920, 1080), [(128, 72)], "p010le", False),
     ],
 )
 def test_swscale_s_result_to_60_db(
