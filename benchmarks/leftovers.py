@@ -75,7 +75,7 @@ def explained(
         works: ids of the registered ones.
     """
     if key.startswith(layout.WORKS):
-        # The catalogue itself is kept in order by whoever changes a work: the one that counts, and the one before.
+        # The catalogue's parts are the caretaker's: those that count, and for an hour those that did.
         folder, _, work_id = key.removeprefix(layout.WORKS).partition("/")
         return folder != "fingerprints" or work_id in works
     kind, video_id, rest = [*key.split("/", 2), "", ""][:3]

@@ -161,16 +161,18 @@ def _of(log: FarmLog, task: str, number: int) -> Attempt:
 
 
 def _badly_ended(pair: list[Attempt], encoded_at: Mapping[int, float]) -> list[str]:
-    """The first result counts, once; who did not bring it was stopped, and has finished nothing since."""
-    done = [each for each in pair if each.ended_at is not None and not each.code]
-    if len(done) != 1:
-        return [f"{pair[0].task}: had a twin and was done {len(done)} times"]
-    (winner,) = done
-    assert winner.ended_at is not None
+    """The first result counts: who did not bring it was stopped, and finished nothing but in the same moment."""
+    done_at, winner = min(
+        ((each.ended_at, each) for each in pair if each.ended_at is not None and not each.code),
+        default=(0.0, None),
+        key=lambda found: found[0],
+    )
+    if winner is None:
+        return [f"{pair[0].task}: had a twin and was never done"]
     return [
         f"{winner.task}: attempt {number} went on although attempt {winner.number} was done"
         for number, at in encoded_at.items()
-        if number != winner.number and at > winner.ended_at + STOPPED_WITHIN_S
+        if number != winner.number and at > done_at + STOPPED_WITHIN_S
     ]
 
 

@@ -202,9 +202,8 @@ def test_a_loser_that_went_on_is_told(farm: Farm) -> None:
     assert "attempt 1 went on" in told
 
 
-def test_a_twin_after_which_the_task_was_done_twice_is_told(farm: Farm) -> None:
-    twinned(farm, a2=30.0)
-    farm.starts(60.0, "a-1", TASK, 3)
-    farm.done(61.0, TASK, 3)
+def test_a_pair_of_which_none_was_done_is_told(farm: Farm) -> None:
+    overdue(farm)
+    farm.starts(26.0, "a-1", TASK, 2, twin=True)
     _, (told,) = farm.look()
-    assert "done 2 times" in told
+    assert "never done" in told
