@@ -20,6 +20,7 @@ from cluster.metadata.database import Database
 from cluster.metadata.lifecycle import VideoStatus
 from cluster.metadata.upkeep import Place, settled_videos
 from cluster.storage.base import ObjectStore
+from cluster.works import tend_catalogue
 from encoders.errors import FarmError
 
 log = structlog.get_logger()
@@ -63,13 +64,20 @@ class Caretaker:
             await asyncio.sleep(EVERY_S)
 
     async def round(self) -> int:
-        """One page of each walk; answers how many objects were removed. No typed error leaves."""
+        """One page of each walk, and a look at the catalogue of works; how many objects of videos were removed.
+
+        No typed error leaves.
+        """
         removed = 0
         for status in self._rest_s:
             try:
                 removed += await self._walk(status)
             except FarmError as error:
                 log.warning("caretaking_failed", status=status, code=error.code, detail=error.detail)
+        try:
+            await tend_catalogue(self.database, self.store, self.clock())
+        except FarmError as error:
+            log.warning("catalogue_not_tended", code=error.code, detail=error.detail)
         return removed
 
     async def _walk(self, status: VideoStatus) -> int:

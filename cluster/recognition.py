@@ -13,9 +13,10 @@ from pathlib import Path
 import structlog
 
 from cluster import layout
+from cluster.catalogue import BINARY
 from cluster.staging import Staging
 from cluster.storage.base import ObjectStore
-from cluster.works import BINARY, open_works
+from cluster.works import open_works
 from encoders.audio import AudioResult
 from encoders.recognition import sound
 from encoders.recognition.fingerprint import fingerprint_of
@@ -66,7 +67,7 @@ def look_for_works(
     with open_works(store, staging) as works:
         if works is None:
             return KnownContent(works=0, matches=())
-        found = confined(recognise_in, data, works, settings, marks.video_id, readable=[works])
+        found = confined(recognise_in, data, works.parts, works.removed, settings, marks.video_id, readable=works.parts)
     if settings.action is KnownContentAction.REJECT:
         refuse(found)
     return found

@@ -1,24 +1,22 @@
 """Registered works: from a video's fingerprint to the catalogue that workers compare with.
 
-The rows say which works there are. The catalogue is made of them: a new object for each change, then the pointer to it.
-Whatever is broken off in between is made good by the next `sync_catalogue`, which each change and the gateway's
-housekeeping call. Workers read pointer and catalogue only; a catalogue comes to a node once, through staging.
+The rows say which works there are; the catalogue (`cluster.catalogue`) is made of them. Whatever is broken off in
+between is made good by the next `sync_catalogue`, which each change and the gateway's housekeeping call. Workers read
+the catalogue only; each of its parts comes to a node once, through staging.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from cluster import layout
+from cluster.catalogue import BINARY, read_pointer, renew, tend
 from cluster.errors import IllegalTransition, ObjectMissing
 from cluster.metadata import works
 from cluster.metadata.database import Database
@@ -26,11 +24,7 @@ from cluster.metadata.lifecycle import VideoStatus
 from cluster.metadata.schema import Video, Work, new_id
 from cluster.staging import Staging
 from cluster.storage.base import ObjectStore
-from encoders.recognition.catalogue import write_catalogue
 from encoders.recognition.fingerprint import Fingerprint, FingerprintInvalid
-
-BINARY = "application/octet-stream"
-log = structlog.get_logger()
 
 
 async def register_work(database: Database, store: ObjectStore, video: Video, title: str, by: str, now: float) -> Work:
@@ -85,59 +79,37 @@ async def sync_catalogue(database: Database, store: ObjectStore) -> bool:
     while True:
         async with database.read() as session:
             rows = await works.list_works(session)
-        if not await asyncio.to_thread(_renew, store, rows):
+        if not await asyncio.to_thread(renew, store, rows, time.time()):
             return changed
-        # Rows may have changed while the catalogue was made: it is looked at once more.
+        # Rows, or the pointer, may have changed while the catalogue was made: it is looked at once more.
         changed = True
 
 
-def _renew(store: ObjectStore, rows: Sequence[Work]) -> bool:
-    key = layout.catalogue_key(_digest(rows))
-    before = _pointer(store)
-    if key == before or (not rows and before is None):
-        return False
-    with tempfile.TemporaryDirectory(prefix="reelmill-works-") as folder:
-        path = Path(folder) / "catalogue"
-        write_catalogue(path, _fingerprints(store, rows))
-        store.put_file(key, path, BINARY)
-    store.put_bytes(layout.CATALOGUE_POINTER, json.dumps({"catalogue": key}).encode(), "application/json")
-    # The one before stays for workers that have just read the pointer; older ones go.
-    for old in store.list(layout.catalogue_key("")):
-        if old.key not in (key, before):
-            store.delete(old.key)
-    return True
+async def tend_catalogue(database: Database, store: ObjectStore, now: float) -> None:
+    """Merge parts of the catalogue if they are many, and delete those that are long of no use."""
+    if await asyncio.to_thread(tend, store, now):
+        await sync_catalogue(database, store)
 
 
-def _fingerprints(store: ObjectStore, rows: Sequence[Work]) -> Iterator[tuple[str, str, str, Fingerprint]]:
-    for row in sorted(rows, key=lambda row: row.id):
-        try:
-            yield row.id, row.title, row.video_id, Fingerprint.from_bytes(store.get_bytes(layout.work_key(row.id)))
-        except (ObjectMissing, FingerprintInvalid) as error:
-            log.error("work_left_out", work=row.id, title=row.title, code=error.code, detail=error.detail)
+@dataclass(frozen=True, slots=True)
+class OpenWorks:
+    """The catalogue as files of this node, the oldest part first, and ids of works in them that count no more."""
 
-
-def _digest(rows: Sequence[Work]) -> str:
-    named = sorted((row.id, row.title, row.video_id) for row in rows)
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
-
-
-def _pointer(store: ObjectStore) -> str | None:
-    try:
-        return str(json.loads(store.get_bytes(layout.CATALOGUE_POINTER))["catalogue"])
-    except ObjectMissing:
-        return None
+    parts: tuple[Path, ...]
+    removed: tuple[str, ...]
 
 
 @contextmanager
-def open_works(store: ObjectStore, staging: Staging) -> Iterator[Path | None]:
-    """The catalogue that counts now, as a file of this node for as long as the context lasts; None without works.
+def open_works(store: ObjectStore, staging: Staging) -> Iterator[OpenWorks | None]:
+    """The catalogue that counts now, staged for as long as the context lasts; None without works.
 
     Raises:
-        ObjectMissing: it was replaced twice in this moment: try again.
+        ObjectMissing: a part is lost, which the caretaker makes good: try again.
     """
-    key = _pointer(store)
-    if key is None:
+    pointer = read_pointer(store)
+    if not pointer.parts:
         yield None
         return
-    with staging.lease(store, key) as staged:
-        yield staged.path
+    with ExitStack() as leases:
+        parts = tuple(leases.enter_context(staging.lease(store, key)).path for key in pointer.parts)
+        yield OpenWorks(parts, pointer.removed)

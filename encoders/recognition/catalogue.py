@@ -1,4 +1,4 @@
-"""All registered works in one file that workers map into memory: never changed once written, shared by a whole node.
+"""Registered works in a file that workers map into memory: never changed once written, shared by a whole node.
 
 Layout: magic, length of the header, header (JSON: works and arrays), then the arrays, each at a multiple of 64 bytes:
     pictures    rows of PICTURE of all works, one work after the other
@@ -29,6 +29,8 @@ from encoders.recognition.pictures import REGISTERED_VIEWS
 
 _MAGIC = b"RMct"
 _HEAD = struct.Struct("<4sI")
+HEAD_BYTES = _HEAD.size
+UNREADABLE = "the catalogue of works cannot be read by this version of the farm"
 _ALIGNMENT = 64
 EVERY_SAMPLE = 2
 """Of a work's samples each so-manieth is compared first; the ones between take part when an offset is checked."""
@@ -83,6 +85,11 @@ class Catalogue:
         """Index of the work that each place in `words` belongs to."""
         return _owners([work.words[0] for work in self.works], places)
 
+    def fingerprint(self, work: Work) -> Fingerprint:
+        """What one of the works was registered with."""
+        pictures, words = self.pictures[slice(*work.pictures)], self.words[slice(*work.words)]
+        return Fingerprint(pictures=np.array(pictures, PICTURE), sound=np.array(words, np.uint32))
+
 
 def write_catalogue(path: Path, works: Iterable[tuple[str, str, str, Fingerprint]]) -> None:
     """Put works (id, title, video, fingerprint) into one file; meanwhile they are in memory about twice."""
@@ -106,10 +113,7 @@ def open_catalogue(path: Path) -> Catalogue:
         CatalogueInvalid: it is no catalogue of this version of the farm.
     """
     with path.open("rb") as file:
-        magic, length = _HEAD.unpack(file.read(_HEAD.size).ljust(_HEAD.size, b"\0"))
-        header = json.loads(file.read(length)) if magic == _MAGIC else {}
-    if header.get("version") != VERSION:
-        raise CatalogueInvalid("the catalogue of works cannot be read by this version of the farm")
+        header = _read_header(file.read(header_bytes(file.read(HEAD_BYTES))))
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         offset, count = header["arrays"][name]
@@ -123,6 +127,34 @@ def open_catalogue(path: Path) -> Catalogue:
         sorted_words=arrays["sorted"],
         positions=arrays["positions"],
     )
+
+
+def header_bytes(head: bytes) -> int:
+    """Length of the header that follows the first `HEAD_BYTES` bytes of a catalogue.
+
+    Raises:
+        CatalogueInvalid: they are of something else.
+    """
+    magic, length = _HEAD.unpack(head.ljust(HEAD_BYTES, b"\0"))
+    if magic != _MAGIC:
+        raise CatalogueInvalid(UNREADABLE)
+    return int(length)
+
+
+def works_in(header: bytes) -> tuple[Work, ...]:
+    """The works that a catalogue's header names.
+
+    Raises:
+        CatalogueInvalid: it is of another version of the farm.
+    """
+    return _WORKS.validate_python(_read_header(header)["works"])
+
+
+def _read_header(data: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(data)
+    if header.get("version") != VERSION:
+        raise CatalogueInvalid(UNREADABLE)
+    return header
 
 
 _DTYPES: dict[str, np.dtype[Any]] = {

@@ -58,6 +58,11 @@ class Fingerprint:
         """Whether there is nothing to compare."""
         return not len(self.pictures) and not len(self.sound)
 
+    @classmethod
+    def nothing(cls) -> Fingerprint:
+        """Of what shows and plays nothing."""
+        return cls(pictures=np.zeros(0, PICTURE), sound=np.zeros(0, np.uint32))
+
     def to_bytes(self) -> bytes:
         """The form that is stored."""
         head = _HEAD.pack(_MAGIC, VERSION, len(VIEWS), len(self.pictures), len(self.sound))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from encoders.recognition.catalogue import Catalogue, open_catalogue
@@ -17,14 +17,19 @@ SOUND_FACTOR = 2.0
 
 
 def recognise(
-    fingerprint: Fingerprint, catalogue: Catalogue, settings: KnownContentSettings, video_id: str
+    fingerprint: Fingerprint,
+    catalogue: Catalogue,
+    settings: KnownContentSettings,
+    video_id: str,
+    removed: Container[str] = (),
 ) -> KnownContent:
     """Compare a video with all registered works but those that were registered from it.
 
     Args:
         video_id: of the video itself.
+        removed: ids of works that do not count.
     """
-    own = {index for index, work in enumerate(catalogue.works) if work.video_id == video_id}
+    own = {index for index, work in enumerate(catalogue.works) if work.video_id == video_id or work.work_id in removed}
     if settings.action is KnownContentAction.OFF:
         return KnownContent(works=0, matches=())
     share, min_s = settings.picture_share, settings.min_s
@@ -33,8 +38,11 @@ def recognise(
     if settings.sound_error is not None:
         sounds = find_sounds(fingerprint.sound, catalogue, settings.sound_error, min_s * SOUND_FACTOR, own)
     matches = [*_matches(catalogue, MatchKind.PICTURE, pictures), *_matches(catalogue, MatchKind.SOUND, sounds)]
-    matches.sort(key=lambda match: (-match.matched_s, match.work_id, match.kind))
-    return KnownContent(works=len(catalogue.works) - len(own), matches=tuple(matches))
+    return KnownContent(works=len(catalogue.works) - len(own), matches=_ranked(matches))
+
+
+def _ranked(matches: Iterable[Match]) -> tuple[Match, ...]:
+    return tuple(sorted(matches, key=lambda match: (-match.matched_s, match.work_id, match.kind)))
 
 
 def _matches(catalogue: Catalogue, kind: MatchKind, found: Iterable[WorkSpan]) -> list[Match]:
@@ -74,11 +82,23 @@ def _together(one: Span, other: Span) -> Span:
     )
 
 
-def recognise_in(data: bytes, catalogue: Path, settings: KnownContentSettings, video_id: str) -> KnownContent:
-    """As `recognise`, of a stored fingerprint and a file: what a worker has done in a child that it can end.
+def recognise_in(
+    data: bytes, parts: Sequence[Path], removed: Iterable[str], settings: KnownContentSettings, video_id: str
+) -> KnownContent:
+    """As `recognise`, of a stored fingerprint and files: what a worker has done in a child that it can end.
+
+    Args:
+        parts: of the catalogue, the oldest first; of a work that is in several the newest counts.
 
     Raises:
         FingerprintInvalid: the bytes are of another version of the farm.
-        CatalogueInvalid: the file is.
+        CatalogueInvalid: a file is.
     """
-    return recognise(Fingerprint.from_bytes(data), open_catalogue(catalogue), settings, video_id)
+    fingerprint, seen = Fingerprint.from_bytes(data), set(removed)
+    found = []
+    for path in reversed(parts):
+        part = open_catalogue(path)
+        found.append(recognise(fingerprint, part, settings, video_id, seen))
+        seen.update(work.work_id for work in part.works)
+    matches = _ranked(match for each in found for match in each.matches)
+    return KnownContent(works=sum(each.works for each in found), matches=matches)

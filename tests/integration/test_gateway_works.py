@@ -9,9 +9,10 @@ from gateway_app import Gateway, content, play_dispatcher, running_gateway
 from pretend_films import fingerprint
 
 from cluster import layout
+from cluster.catalogue import BINARY
 from cluster.metadata.database import Database
 from cluster.staging import Staging
-from cluster.works import BINARY, open_works, sync_catalogue
+from cluster.works import open_works, sync_catalogue
 from encoders.recognition.catalogue import open_catalogue
 
 ASSET = {"master.m3u8": ("HLS", b"#EXTM3U\n")}
@@ -28,8 +29,11 @@ async def ready(farm: Gateway, seed: int) -> str:
 
 def titles(farm: Gateway, folder: Path) -> list[str]:
     """What workers would compare with now."""
-    with open_works(farm.ports.store, Staging(folder / "staging", 10**9)) as path:
-        return sorted(work.title for work in open_catalogue(path).works) if path else []
+    with open_works(farm.ports.store, Staging(folder / "staging", 10**9)) as works:
+        if works is None:
+            return []
+        found = {work.work_id: work.title for path in works.parts for work in open_catalogue(path).works}
+        return sorted(title for work_id, title in found.items() if work_id not in works.removed)
 
 
 async def test_works_are_registered_listed_and_forgotten(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 from pretend_films import picture
 
 from cluster import layout, packaging
+from cluster.catalogue import BINARY
 from cluster.staging import Staging
 from cluster.storage.local import LocalStore
 from cluster.tasks import Done, TaskRequest
 from cluster.worker import Worker
-from cluster.works import BINARY
 from encoders.confine import Confiner
 from encoders.errors import Failure, Fault
 from encoders.profiles.load import load_profile

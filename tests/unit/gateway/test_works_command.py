@@ -11,11 +11,11 @@ from pretend_films import fingerprint
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster import layout
+from cluster.catalogue import BINARY
 from cluster.metadata.migrate import migrate
 from cluster.metadata.schema import Video
 from cluster.settings import ClusterSettings
 from cluster.storage.open import open_store
-from cluster.works import BINARY
 from gateway.cli import main
 from gateway.commands.exits import Exit
 from gateway.commands.operate import in_database
