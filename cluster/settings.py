@@ -6,7 +6,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LONGEST_LEASE_S = 300.0
@@ -81,6 +81,20 @@ class ClusterSettings(BaseSettings):
 
     log_json: bool = Field(default=False)
     """Log one JSON object a line instead of readable text."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        """Refuse now what nobody could connect to."""
+        if url:
+            from sqlalchemy import make_url
+            from sqlalchemy.exc import ArgumentError
+
+            try:
+                make_url(url).get_dialect()
+            except ArgumentError as error:
+                raise ValueError(f"no SQLAlchemy URL such as postgresql+psycopg://user@host/name ({error})") from None
+        return url
 
     @cached_property
     def root(self) -> Path:

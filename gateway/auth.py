@@ -19,6 +19,7 @@ import jwt
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from encoders.errors import FarmError, Fault
 from gateway.errors import NotAuthenticated
 from scheduler.jobs import Tier
 
@@ -29,6 +30,13 @@ LEEWAY_S = 10
 """Clock difference between machines that is forgiven."""
 SUBJECT_CHARS = 128
 """Longest `sub` taken: it becomes part of rows and log lines."""
+
+
+class SecretTooShort(FarmError, ValueError):
+    """The configured token secret could be guessed; nothing was started."""
+
+    code = "secret_too_short"
+    fault = Fault.CALLER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +53,7 @@ def load_secret(root: Path, configured: str = "") -> bytes:
     Two processes that start at once end with the same secret: the first whole file wins.
 
     Raises:
-        ValueError: the secret is shorter than 32 bytes.
+        SecretTooShort: it has less than 32 bytes.
     """
     if configured:
         return _checked(configured.encode())
@@ -68,7 +76,10 @@ def load_secret(root: Path, configured: str = "") -> bytes:
 
 def _checked(secret: bytes) -> bytes:
     if len(secret) < SECRET_BYTES:
-        raise ValueError(f"the token secret has {len(secret)} bytes; at least {SECRET_BYTES} are needed")
+        raise SecretTooShort(
+            f"the token secret has {len(secret)} bytes and needs {SECRET_BYTES}: mend REELMILL_JWT_SECRET,"
+            " or leave it out to have one made"
+        )
     return secret
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 import click
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from encoders.errors import FarmError
 from gateway.commands import convert, jobs, operate, send, stay, tools, works
-from gateway.commands.exits import Exit, end_on_signals, ended_by_user, exit_code, show_error
+from gateway.commands.exits import Exit, end_on_signals, ended_by_user, exit_code, show_error, show_setting
 
 EPILOG = """\b
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 source not taken, 4 no farm answers, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong command line or setting, 3 source not taken, 4 no farm answers, 130 interrupted.
 """
 
 
@@ -58,6 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         # Whoever read the output has had enough; without this Python complains again while it shuts down.
         sys.stderr.close()
         sys.exit(Exit.FAILED)
+    except (ValidationError, SettingsError) as error:
+        show_setting(error)
+        sys.exit(Exit.USAGE)
     except (FarmError, OSError) as error:
         show_error(error)
         sys.exit(exit_code(error))

@@ -7,9 +7,11 @@ before each part is sent; an interrupted one goes on where it stopped (`upload_b
 from __future__ import annotations
 
 import mimetypes
+import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +79,9 @@ class Client:
         token: bearer token.
         book: where interrupted uploads are remembered; None remembers nothing.
         transport: for tests.
+
+    Raises:
+        RequestInvalid: nobody can be asked at such an address, or with such a token.
     """
 
     def __init__(
@@ -89,7 +94,9 @@ class Client:
         parallel_parts: int = PARALLEL_PARTS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked_url(url)
+        if not token.isascii() or not token.isprintable():
+            raise RequestInvalid("the token holds characters that no token has: copy it again")
         timeout = httpx.Timeout(60.0, connect=10.0)
         # The farm's own address is never behind the user's proxy by accident: loopback is what most people have.
         local = httpx.URL(self.url).host in ("127.0.0.1", "localhost", "::1")
@@ -192,10 +199,10 @@ class Client:
             raise SourceEmpty(f"{path} is empty: there is nothing to process")
         body = _checked(
             schemas.InitiateRequest,
-            title=(title or path.stem).strip()[:TITLE_CHARS] or "untitled",
+            title=(title or Path(shown_name(path)).stem).strip()[:TITLE_CHARS] or "untitled",
             category=category,
             visibility=visibility,
-            filename=path.name[-255:],
+            filename=shown_name(path)[-255:],
             content_type=content_type_of(path),
             file_size_bytes=size_bytes,
             profile=profile,
@@ -216,11 +223,14 @@ class Client:
     def _remember(self, key: str, session: schemas.UploadResponse) -> None:
         if self._book is not None:
             fields = session.model_dump(include=set(OpenUpload.model_fields))
-            self._book.put(key, OpenUpload.model_validate(fields))
+            # A home that takes no files costs the memory of this upload, not the upload.
+            with suppress(OSError):
+                self._book.put(key, OpenUpload.model_validate(fields))
 
     def _forget(self, key: str) -> None:
         if self._book is not None:
-            self._book.drop(key)
+            with suppress(OSError):
+                self._book.drop(key)
 
     def upload_state(self, upload_id: str) -> schemas.UploadResponse:
         """An upload session with the parts that storage holds."""
@@ -332,8 +342,24 @@ def _checked(model: type[Answer], **fields: Any) -> Answer:
         raise RequestInvalid(_told(error)) from None
 
 
+def _checked_url(url: str) -> str:
+    """A farm's address without the slash at its end."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise RequestInvalid(f"{url!r} is no address of a farm, such as http://127.0.0.1:8080")
+    return url.rstrip("/")
+
+
 def _told(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:3])
+
+
+def shown_name(path: Path) -> str:
+    """A file's name as text: what is no UTF-8 in it is replaced, since neither JSON nor a database takes that."""
+    return os.fsencode(path.name).decode(errors="replace")
 
 
 def content_type_of(path: Path) -> str:

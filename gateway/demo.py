@@ -84,7 +84,7 @@ class Demo:
         finally:
             if self.keep:
                 self.console.print(
-                    f"kept: {root}\nserve it again: REELMILL_DATA_DIR={root} ./reelmill up", soft_wrap=True
+                    f"kept: {root}\nserve it again: REELMILL_DATA_DIR={root / 'farm'} ./reelmill up", soft_wrap=True
                 )
             else:
                 shutil.rmtree(root, ignore_errors=True)
@@ -99,7 +99,9 @@ class Demo:
         with contextlib.ExitStack() as stack:
             with self._step("start the farm", "starting a farm: Valkey, gateway, Ray, dispatcher"):
                 farm = stack.enter_context(Farm(cluster, gateway))
-            token = mint_token(load_secret(cluster.root), USER, Tier.PAID, TOKEN_TTL_S)
+            token = mint_token(
+                load_secret(cluster.root, gateway.jwt_secret.get_secret_value()), USER, Tier.PAID, TOKEN_TTL_S
+            )
             client = stack.enter_context(Client(farm.url, token))
             source = self._source(making)
             upload = self._upload(client, source)

@@ -65,6 +65,7 @@ class Child:
         self.module = module
         self.log = folder.log(name)
         self.process: subprocess.Popen[bytes] | None = None
+        self.log_start_bytes = 0
         self.deaths = 0
         self.started_at = 0.0
         self.due_at = 0.0
@@ -72,6 +73,7 @@ class Child:
     def start(self, environment: dict[str, str]) -> None:
         """Start it in a process group of its own; it is told to end when the calling thread does."""
         with self.log.open("ab") as output:
+            self.log_start_bytes = output.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", self.module],
                 cwd=CHECKOUT,
@@ -88,6 +90,11 @@ class Child:
     def died(self) -> bool:
         """Whether it was started and has ended."""
         return self.process is not None and self.process.poll() is not None
+
+    def last_words(self, lines: int = 15) -> str:
+        """The end of its log, of this start only."""
+        told = self.log.read_bytes()[self.log_start_bytes :].decode(errors="replace")
+        return "\n".join(told.splitlines()[-lines:])
 
     def pause_s(self) -> float:
         """Count a death; how long to wait before the next start."""
@@ -203,7 +210,7 @@ class Farm:
             for child in self._children:
                 if child.died:
                     raise FarmNotStarted(
-                        f"the {child.name} ended while starting; its log ends with:\n{_tail(child.log)}"
+                        f"the {child.name} ended while starting; its log ends with:\n{child.last_words()}"
                     )
             try:
                 if httpx.get(f"{self.url}/healthz", timeout=2.0, trust_env=False).is_success:
@@ -364,10 +371,6 @@ def _reachable(host: str) -> str:
 
 def _ending(status: int) -> str:
     return f"by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _ignore_interrupts() -> Callable[[], None]:

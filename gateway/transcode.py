@@ -26,7 +26,7 @@ from cluster.settings import ClusterSettings
 from cluster.storage.base import ObjectStore, Part
 from cluster.storage.open import open_store
 from gateway.asset_tree import MASTER, RenditionSummary, export_asset, summarise_renditions
-from gateway.client import content_type_of
+from gateway.client import content_type_of, shown_name
 from gateway.farm import Farm
 from gateway.job_report import JobReport, read_report
 from gateway.outcomes import require_playable
@@ -115,10 +115,10 @@ async def _enqueue(database: Database, source: Path, size_bytes: int, video_id: 
         upload_id=new_id(),
         video_id=video_id,
         user_id=OWNER,
-        title=source.stem[:80] or "untitled",
+        title=Path(shown_name(source)).stem[:80] or "untitled",
         category=None,
         visibility="private",
-        filename=source.name[-255:],
+        filename=shown_name(source)[-255:],
         content_type=content_type_of(source),
         profile=profile,
         key=layout.source_key(video_id),

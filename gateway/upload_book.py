@@ -30,10 +30,13 @@ class UploadBook:
         self.folder = folder
 
     @classmethod
-    def of_user(cls) -> UploadBook:
-        """The one in the user's state folder. Source: XDG Base Directory Specification 0.8."""
-        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        return cls(Path(state) / "reelmill" / "uploads")
+    def of_user(cls) -> UploadBook | None:
+        """The one in the user's state folder; None for users without a home. Source: XDG Base Directory 0.8."""
+        state = os.environ.get("XDG_STATE_HOME")
+        try:
+            return cls((Path(state) if state else Path.home() / ".local" / "state") / "reelmill" / "uploads")
+        except RuntimeError:
+            return None
 
     def find(self, key: str) -> OpenUpload | None:
         """The entry of a key; None when there is none that can be read."""

@@ -1,5 +1,6 @@
 """The `reelmill` command, by subject. `gateway/cli.py` puts them together.
 
+    arguments.py  types of arguments
     exits.py      exit codes, and how an error is shown
     stay.py       up, dispatcher, gateway: processes that stay
     send.py       submit: files to a farm, by its API

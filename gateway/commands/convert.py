@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from gateway.commands.arguments import SourceFile
 from gateway.commands.exits import err, out
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=SourceFile())
 @click.option("--profile", default="default", show_default=True, help="Named set of renditions and limits.")
 @click.option("--keep", is_flag=True, help="Keep the farm's folder, with all that was made.")
 @click.option(
@@ -29,7 +32,7 @@ def demo(file: Path | None, profile: str, keep: bool, stay: bool, seconds: int, 
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=SourceFile())
 @click.option("--out", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), help="Empty or new.")
 @click.option("--profile", default="default", show_default=True, help="Named set of renditions and limits.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else.")
@@ -40,8 +43,18 @@ def transcode(file: Path, folder: Path, profile: str, as_json: bool) -> None:
 
     if folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{folder} is not empty: nothing in it is overwritten")
-    with watching(err, quiet=as_json) as tell:
-        result = transcode_file(file, folder, profile, tell)
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # Whether it can be written into is better known now than after all the work.
+        tempfile.TemporaryFile(dir=folder).close()
+        with watching(err, quiet=as_json) as tell:
+            result = transcode_file(file, folder, profile, tell)
+    except BaseException:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     if as_json:
         click.echo(json.dumps(result.as_dict()))
     else:

@@ -2,7 +2,7 @@
 
 0    done
 1    failed
-2    the command line is wrong
+2    the command line or a setting is wrong
 3    the farm does not take this source
 4    no farm answers
 130  interrupted
@@ -15,6 +15,8 @@ import sys
 from enum import IntEnum
 from types import FrameType
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
@@ -60,6 +62,22 @@ def show_error(error: FarmError | OSError) -> None:
         err.print(f"  → {escape(error.problem.hint)}", soft_wrap=True)
     if error.problem.error_id:
         err.print(f"  [dim](status {error.status}, code {error.problem.code}, error {error.problem.error_id})[/]")
+
+
+def show_setting(error: ValidationError | SettingsError) -> None:
+    """Say on stderr which setting cannot be used, and why.
+
+    Raises:
+        ValidationError: it is not about settings.
+    """
+    if isinstance(error, SettingsError):
+        err.print(f"[red]{escape(str(error))}[/]: lists and maps are given as JSON", soft_wrap=True)
+        return
+    if not error.title.endswith("Settings"):
+        raise error
+    for each in error.errors():
+        name = "_".join(("REELMILL", *map(str, each["loc"]))).upper()
+        err.print(f"[red]{name}[/]: {escape(each['msg'].removeprefix('Value error, '))}", soft_wrap=True)
 
 
 def end_on_signals() -> None:

@@ -7,6 +7,7 @@ import json
 import click
 from rich.table import Table
 
+from gateway.commands.arguments import JobId
 from gateway.commands.exits import out
 from gateway.commands.target import farm_options, open_client
 
@@ -30,7 +31,7 @@ def jobs(as_json: bool, url: str | None, token: str | None) -> None:
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", type=JobId())
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @farm_options
 def explain(job: str, as_json: bool, url: str | None, token: str | None) -> None:
@@ -48,7 +49,7 @@ def explain(job: str, as_json: bool, url: str | None, token: str | None) -> None
 
 
 @click.command()
-@click.argument("job")
+@click.argument("job", type=JobId())
 @farm_options
 def cancel(job: str, url: str | None, token: str | None) -> None:
     """Ask a JOB to stop; it does within one segment's time."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,9 +36,11 @@ def in_database(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
     from redis.asyncio import Redis
 
     from cluster.doorbell import JOBS, ring
+    from cluster.logs import configure_logging
     from cluster.metadata.database import Database
     from cluster.settings import ClusterSettings
 
+    configure_logging(as_json=False, level=logging.WARNING)
     settings = ClusterSettings()
     if not settings.database_url and not (settings.root / "farm.db").exists():
         raise FarmUnreachable(f"no farm has run on {settings.root}: set REELMILL_DATA_DIR or REELMILL_DATABASE_URL")

@@ -11,7 +11,8 @@ import click
 from rich.markup import escape
 
 from encoders.errors import FarmError
-from gateway.client import Client
+from gateway.client import Client, shown_name
+from gateway.commands.arguments import SourceFile
 from gateway.commands.exits import Exit, err, exit_code, out, show_error
 from gateway.commands.target import farm_options, open_client
 from gateway.outcomes import require_playable
@@ -21,7 +22,7 @@ from scheduler.jobs import GpuPolicy
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=SourceFile())
 @click.option("--profile", default="default", show_default=True, help="Named set of renditions and limits.")
 @click.option(
     "--gpu",
@@ -82,12 +83,12 @@ def _submit_one(
 ) -> None:
     """One file; what is known of it goes to `result` as soon as it is known."""
     with ExitStack() as stack:
-        bar = None if quiet else stack.enter_context(UploadBar(err, path.name))
+        bar = None if quiet else stack.enter_context(UploadBar(err, shown_name(path)))
         show = bar.show if bar else lambda sent, total: None
         upload = client.upload(path, profile=profile, wishes=wishes, on_progress=show)
     result |= {"video_id": upload.video_id, "job_id": upload.job_id, "resumed_bytes": upload.resumed_bytes}
     if not quiet:
-        out.print(f"{escape(path.name)}: video {upload.video_id}, job {upload.job_id}", soft_wrap=True)
+        out.print(f"{escape(shown_name(path))}: video {upload.video_id}, job {upload.job_id}", soft_wrap=True)
     if not wait:
         return
     with ExitStack() as stack:

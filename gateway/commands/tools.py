@@ -47,8 +47,8 @@ def token(sub: str, tier: str, ttl: float) -> None:
     from gateway.auth import load_secret, mint_token
     from gateway.settings import GatewaySettings
 
+    secret = load_secret(ClusterSettings().root, GatewaySettings().jwt_secret.get_secret_value())
     try:
-        secret = load_secret(ClusterSettings().root, GatewaySettings().jwt_secret.get_secret_value())
         made = mint_token(secret, sub, tier, ttl)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

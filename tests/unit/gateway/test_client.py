@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -316,6 +317,38 @@ def test_waiting_ends_when_the_video_is_settled(tmp_path: Path) -> None:
 )
 def test_content_types_follow_the_name(name: str, expected: str) -> None:
     assert content_type_of(Path(name)) == expected
+
+
+def test_a_name_that_is_no_text_is_sent_as_one(client: Client, farm: FakeFarm, source: Path) -> None:
+    odd = source.with_name(os.fsdecode(b"caf\xe9.mp4"))
+    source.rename(odd)
+    client.upload(odd)
+    assert farm.sessions["u1"]["filename"] == "caf\ufffd.mp4"
+    assert farm.sessions["u1"]["title"] == "caf\ufffd"
+
+
+def test_a_home_that_takes_no_files_does_not_hinder(tmp_path: Path, farm: FakeFarm, source: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    book = UploadBook(tmp_path / "taken" / "uploads")
+    with Client("http://farm.test", "t", book=book, backoff=NO_PAUSE, transport=httpx.MockTransport(farm)) as client:
+        client.upload(source)
+    assert farm.sessions["u1"]["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("url", "token"),
+    [
+        ("foo", "t"),
+        ("ftp://farm", "t"),
+        ("http://[::1", "t"),
+        ("http://", "t"),
+        ("http://farm", "t\u00e9"),
+        ("http://farm", "t\n"),
+    ],
+)
+def test_what_nobody_can_be_asked_with_is_told(url: str, token: str) -> None:
+    with pytest.raises(RequestInvalid):
+        Client(url, token)
 
 
 def test_an_empty_file_is_not_sent(client: Client, farm: FakeFarm, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,59 @@ def test_help_lists_the_commands_and_the_exit_codes(capsys: pytest.CaptureFixtur
 def test_a_wrong_command_line_is_2(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(*arguments) == Exit.USAGE
     assert "Error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("REELMILL_PORT", "abc", "REELMILL_PORT: Input should be a valid integer"),
+        ("REELMILL_CORS_ORIGINS", "https://a.example", "cors_origins"),
+        ("REELMILL_DATABASE_URL", "nonsense", "REELMILL_DATABASE_URL: no SQLAlchemy URL"),
+        ("REELMILL_DATABASE_URL", "nosuch://user@host/name", "REELMILL_DATABASE_URL: no SQLAlchemy URL"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert code_of("up") == Exit.USAGE
+    assert told in capsys.readouterr().err
+
+
+def test_a_secret_that_could_be_guessed_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REELMILL_JWT_SECRET", "short")
+    assert code_of("up") == Exit.FAILED
+    assert "REELMILL_JWT_SECRET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("submit",), ("transcode", "--out", "made"), ("demo",)])
+def test_a_source_without_a_length_is_refused_at_once(
+    command: tuple[str, ...], own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(own_folder / "pipe.mp4")
+    assert code_of(*command, str(own_folder / "pipe.mp4")) == Exit.USAGE
+    assert "save it to a file first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", ["nope", "../videos", "", "A" * 32, "0" * 33])
+def test_what_is_no_id_is_told_without_asking_the_farm(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("explain", job) == Exit.USAGE
+    assert "no job's id" in capsys.readouterr().err
+
+
+def test_a_transcode_that_fails_leaves_the_folder_as_it_was(
+    own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_folder / "clip.mp4").write_bytes(b"x")
+    command = ["transcode", str(own_folder / "clip.mp4"), "--profile", "nowhere", "--out"]
+    assert code_of(*command, str(own_folder / "new")) == Exit.FAILED
+    assert not (own_folder / "new").exists()
+    (own_folder / "there").mkdir()
+    assert code_of(*command, str(own_folder / "there")) == Exit.FAILED
+    assert (own_folder / "there").is_dir()
+    assert "there is no profile" in capsys.readouterr().err
 
 
 def test_no_farm_is_4_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
