@@ -37,7 +37,6 @@ class Matrix(IntEnum):
     BT470BG = 5
     SMPTE170M = 6
     SMPTE240M = 7
-    YCGCO = 8
     BT2020_NCL = 9
     BT2020_CL = 10
 
@@ -51,7 +50,9 @@ _SCALE_NAMES = {
     Matrix.BT2020_NCL: "bt2020",
     Matrix.BT2020_CL: "bt2020",
 }
-"""Names of libavfilter's scale filter; those that it has not (YCgCo, ICtCp and rarer) are read as guessed."""
+"""Names of libavfilter's scale filter."""
+GUESSED_MATRICES = frozenset((8, 11, 12, 13, 14))
+"""Those that it has not are read as if untagged: YCgCo, Y'D'zD'x, two derived from primaries, ICtCp."""
 _RGB_FORMATS = ("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "x2rgb", "x2bgr", "bayer")
 
 

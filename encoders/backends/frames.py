@@ -162,9 +162,9 @@ def deinterlaced(frames: Iterator[VideoFrame], time_base: Fraction) -> Iterator[
 def _bwdif(frame: VideoFrame, time_base: Fraction) -> Graph:
     graph = Graph()
     graph.threads = 1
+    # Nothing of colour, which the frames bring along: broken streams have codes with which no filter starts.
     arguments = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
     arguments += f":time_base={time_base.numerator}/{time_base.denominator}"
-    arguments += f":colorspace={frame.colorspace}:range={frame.color_range}"
     nodes = [
         graph.add("buffer", arguments),
         graph.add("bwdif", "mode=send_frame:parity=auto:deint=all"),

@@ -19,10 +19,12 @@ from encoders.media import UNSPECIFIED, Colour, ColourRange, VideoTrack
 from encoders.picture import FrameShape, plan_picture
 from encoders.tonemap import Light, hald_image
 
+_UNTAGGED = "color_primaries=unknown:color_trc=unknown:colorspace=unknown"
+"""For filters; the plan says what codes mean. libswscale refuses frames with tags that it cannot convert."""
 _FULL = 2
 """AVColorRange: JPEG. Source: libavutil/pixfmt.h."""
-KNOWN_PRIMARIES, KNOWN_TRANSFERS, KNOWN_MATRICES = (*range(13), 22), range(19), range(18)
-"""Source: ITU-T H.273, tables 2 to 4; libavutil/pixfmt.h."""
+KNOWN_MATRICES = (0, 1, 2, *range(4, 18))
+"""Source: ITU-T H.273, table 4; libavutil/pixfmt.h."""
 
 
 class Painter:
@@ -77,7 +79,8 @@ class _Lane:
         chain = plan_picture(shape, video, renditions)
         self._graph = Graph()
         self._graph.threads = 1
-        self._source = node = self._graph.add("buffer", _buffer_arguments(frame))
+        self._source = self._graph.add("buffer", _buffer_arguments(frame))
+        node = self._after(self._source, "setparams", _UNTAGGED)
         table: FilterContext | None = None
         for step in chain.head:
             node = self._after(node, step.filter, step.arguments)
@@ -116,13 +119,9 @@ def _table(light: Light) -> VideoFrame:
 
 
 def _tidy(frame: VideoFrame) -> VideoFrame:
-    """Colour codes that no table has, which broken streams carry, are taken for unspecified: filters refuse them."""
+    """A matrix that no table has, which broken streams carry, is taken for unspecified: no filter starts with it."""
     if int(frame.colorspace) not in KNOWN_MATRICES:
         frame.colorspace = UNSPECIFIED
-    if int(frame.color_primaries) not in KNOWN_PRIMARIES:
-        frame.color_primaries = UNSPECIFIED
-    if int(frame.color_trc) not in KNOWN_TRANSFERS:
-        frame.color_trc = UNSPECIFIED
     return frame
 
 

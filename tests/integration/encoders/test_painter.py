@@ -9,6 +9,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from encoders.backends.frames import deinterlaced
 from encoders.backends.painter import Painter
 from encoders.ladder import Rendition
 from encoders.media import Colour, ColourRange, VideoTrack
@@ -210,7 +211,20 @@ def test_an_odd_edge_is_cut_and_nothing_else_is_touched() -> None:
     assert np.array_equal(got, luma[:128, :256])
 
 
-def test_codes_that_no_table_has_are_taken_for_unspecified() -> None:
-    frame = yuv_frame("yuv420p", 6, full=False)
-    frame.colorspace = 191
+@pytest.mark.parametrize("code", [3, 8, 14, 99, 191])
+def test_no_colour_code_stops_a_picture(code: int) -> None:
+    """Reserved ones, ones that libswscale cannot convert, ones that no table has."""
+    frame = yuv_frame("yuv444p", 6, full=False)
+    frame.color_primaries = frame.color_trc = frame.colorspace = code
     assert np.abs(codes_of(painted(frame)) - due(PATCHES)).max() <= 2.5
+
+
+@pytest.mark.parametrize("code", [1, 3, 200])
+def test_fields_become_frames_whatever_their_colour_codes_are(code: int) -> None:
+    fields = [yuv_frame("yuv420p", 6, full=True) for _ in range(3)]
+    for number, frame in enumerate(fields):
+        frame.pts, frame.colorspace = number, code
+    whole = list(deinterlaced(iter(fields), Fraction(1, 25)))
+    assert [(frame.pts, int(frame.colorspace), int(frame.color_range)) for frame in whole] == [
+        (number, code, 2) for number in range(3)
+    ]
