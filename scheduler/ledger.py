@@ -6,7 +6,7 @@ kept until its worker reports that it ended, so that a slot is never given away 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 from math import copysign, exp
@@ -317,8 +317,10 @@ class Ledger:
         order = (0.0 if job.early_playback else -task.predicted_s, task.spec.position)
         self.queue.push(job.leaf, task.bit, order, task.spec.task_id)
 
-    def reconsider(self, job: Job, tasks: Iterable[Task]) -> None:
+    def reconsider(self, job: Job, tasks: Sequence[Task]) -> None:
         """Tasks of a job that wait for a slot need other slots from now on; their order among each other stays."""
+        if not tasks:
+            return
         before = [(task, task.bit) for task in tasks]
         for task, _ in before:
             task.bit = self._class_of(task)
