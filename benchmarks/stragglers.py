@@ -35,13 +35,15 @@ MOST_STRAGGLERS = 4
 LONGEST_CRAWL_S = 150.0
 OF_TIMEOUT = 0.9
 """Share of a task's timeout for which it is slowed: not the timeout but a twin shall end it."""
-IDLE_S = 8.0
+IDLE_S = 20.0
 """A worker that had nothing to do for so long, while a segment was overdue, must have got its twin: the dispatcher
-looks every second, and a busy machine delays it."""
+looks every second, but a busy machine delays it."""
 JUST_S = 30.0
 """A worker that did something so short a time before is in order."""
 STOPPED_WITHIN_S = 30.0
 """How long a stopped attempt may take to end. Source: `stop_grace_s` of the scheduler's settings."""
+QUIET_WITHIN_S = 120.0
+"""A worker that started last may still have its canary, on a busy machine for minutes."""
 POLL_S = 0.5
 
 
@@ -111,7 +113,7 @@ class Stragglers:
     def _encoding(self) -> list[tuple[Attempt, int]]:
         """Segments that are encoded now, with the pids of their workers: neither an inspection nor a package has twins.
 
-        One whose cost is not known yet has none either.
+        One whose cost is not known yet has none either, and a second attempt may be on the only device left to it.
         """
         log, table = self._log(), process_table()
         latest = {attempt.worker: attempt for attempt in log.attempts}
@@ -120,7 +122,11 @@ class Stragglers:
             attempt = next((each for each in latest.values() if log.joined.get(each.worker) == info.pid), None)
             if attempt is None or attempt.ended_at is not None or not at_work(info.pid, table):
                 continue
-            if attempt.kind == TaskKind.SEGMENT and attempt.timeout_s * OF_TIMEOUT <= LONGEST_CRAWL_S:
+            if (
+                attempt.kind == TaskKind.SEGMENT
+                and attempt.number == 1
+                and attempt.timeout_s * OF_TIMEOUT <= LONGEST_CRAWL_S
+            ):
                 found.append((attempt, info.pid))
         return sorted(found, key=lambda each: each[1])
 
@@ -197,7 +203,7 @@ def _idle_beside(log: FarmLog, straggler: Attempt, until: float) -> str:
 
 def at_work_still() -> list[str]:
     """Children of workers that work although everything is over; waits a little for those that are being stopped."""
-    end = time.monotonic() + STOPPED_WITHIN_S
+    end = time.monotonic() + QUIET_WITHIN_S
     while left := [pid for info in workers() for pid in at_work(info.pid, process_table())]:
         if time.monotonic() > end:
             break
