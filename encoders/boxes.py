@@ -1,7 +1,7 @@
 """ISO BMFF boxes: find, read and split them. Pure functions on bytes; standard library only. `mux` writes them.
 
-Only for files that the farm wrote itself: foreign files are parsed by FFmpeg in a confined process. All offsets are
-absolute in the data given, in bytes.
+For files that the farm wrote itself; FFmpeg parses foreign ones, of which only edit lists are read here, in a confined
+process. All offsets are absolute in the data given, in bytes.
 
 Source: ISO/IEC 14496-12 (ISO base media file format), clause numbers at the functions.
 """

@@ -84,8 +84,11 @@ _SEEK_BACK_S = (Fraction(0), Fraction(1, 2), Fraction(2), Fraction(10), Fraction
 WHAT_TO_DO = "Upload the video itself, as MP4, MOV, MKV, WebM or MPEG-TS for example."
 
 
-def open_source(path: Path) -> InputContainer:
+def open_source(path: Path, **options: str) -> InputContainer:
     """Open a local media file for reading; close it, or use it as a context manager.
+
+    Args:
+        options: of the demuxer, besides those that keep it safe.
 
     Raises:
         NotAVideo: empty, or no media file that is read here; the detail says what it looks like.
@@ -100,9 +103,8 @@ def open_source(path: Path) -> InputContainer:
     if head[8:12] in _PICTURE_BRANDS and head[4:8] == b"ftyp":
         raise NotAVideo(f"The file is {looks_like(head)}, not a video. {WHAT_TO_DO}")
     try:
-        container = av.open(
-            f"file:{path.absolute()}", "r", options=SAFE_OPTIONS, metadata_errors="replace", buffer_size=1 << 18
-        )
+        name, safe = f"file:{path.absolute()}", options | SAFE_OPTIONS
+        container = av.open(name, "r", options=safe, metadata_errors="replace", buffer_size=1 << 18)
     except (av.FFmpegError, ValueError) as error:
         raise _open_error(error, head) from error
     return container

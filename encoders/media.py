@@ -70,6 +70,7 @@ class VideoTrack:
         frames: positions on the grid of `frame_rate` from the first to the last frame, or frames counted when VFR.
         keyframe_pts: presentation times at which decoding can start, ascending; the first may be after `first_pts` when
             the source starts in the middle of a GOP.
+        late_s: how much later than its presentation times the picture is, against the sound (`edits`).
     """
 
     stream: int
@@ -92,6 +93,7 @@ class VideoTrack:
     frames: int
     keyframe_pts: tuple[int, ...]
     typical_rate: Fraction | None = None
+    late_s: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         if self.rotation not in (0, 90, 180, 270):

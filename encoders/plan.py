@@ -124,7 +124,7 @@ class Plan:
         renditions: from small to large.
         audio: empty for silent sources.
         duration_s: of the asset: from its time 0 to the end of its longest track, sound or picture.
-        origin_s: the asset's time 0 on the source's clock; the grid's origin when there is one.
+        origin_s: the asset's time 0 on the source's clock; with a picture the grid's origin and the track's `late_s`.
         encoder: identity of the encoder and its settings, one for all segments of all renditions (decision 7).
         asset_key: identity of everything that is made: 20 hex digits over all of the above; folder of the asset.
         notes: sentences for the owner about how the asset was made: where it had to fall back; no part of its identity.
@@ -190,7 +190,7 @@ def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> P
         the plan; equal arguments give equal plans, with equal `asset_key`.
     """
     grid = plan_grid(info, profile.video)
-    origin_s = grid.origin_s if grid else info.start_s
+    origin_s = grid.origin_s + info.video.late_s if grid and info.video else info.start_s
     audio = plan_audio(info)
     ends = [track.end_s for track in info.audio if any(track.stream == rendition.stream for rendition in audio)]
     length_s = max([end_s - origin_s for end_s in ends] + ([grid.duration_s] if grid else []))

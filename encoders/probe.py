@@ -8,7 +8,7 @@ only where packet times contradict the frames.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from encoders import timeline
 from encoders.damage import places
 from encoders.demux import ANIMATIONS, MAX_PIXELS, WHAT_TO_DO, open_source
+from encoders.edits import picture_late_s
 from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
@@ -97,6 +98,9 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             raise NoPlayableTrack(f"The file has no track that can be played. {WHAT_TO_DO}")
         bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
         _check_length(bounds, limits)
+        if video and audio and "mov" in container.format.name and packets[video.stream].discard.any():
+            step_s = 1 / (video.frame_rate or video.average_rate)
+            video = replace(video, late_s=picture_late_s(path, video.stream, video.first_pts, step_s))
         used = [track.stream for track in (video, *audio) if track is not None]
         return MediaInfo(
             container=container.format.name,

@@ -79,7 +79,7 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
         raise Damaged("The copy holds less than the source.")
     return replace(
         info,
-        video=found.video,
+        video=found.video and replace(found.video, late_s=info.video.late_s if info.video else Fraction(0)),
         audio=_with_names(info, found, report.streams) if wanted is Copy.CLOCK else info.audio,
         chapters=tuple(
             replace(each, start_s=each.start_s + lift_s, end_s=each.end_s + lift_s) for each in info.chapters

@@ -16,7 +16,9 @@ from encoders.confine import Confiner, Limits
 from encoders.demux import open_source, packets_from
 from encoders.errors import Encrypted, FarmError, ForbiddenFormat, NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import ColourRange, Copy, MediaInfo, VideoTrack
+from encoders.plan import plan_asset
 from encoders.probe import ProbeLimits, probe_source
+from encoders.profiles.load import load_profile
 
 DIGEST = "0" * 64
 
@@ -324,10 +326,6 @@ class TestRefusals:
             with pytest.raises(TooLarge):
                 probe(path, **limits)
 
-    def test_a_bare_stream_without_times(self, tmp_path: Path) -> None:
-        with pytest.raises(ForbiddenFormat):
-            probe(write_clip(tmp_path / "x.mp4", container="h264"))
-
     def test_a_picture(self, tmp_path: Path) -> None:
         picture(0, 64, 64).save(tmp_path / "x.png")
         with pytest.raises(NotAVideo, match="PNG picture"):
@@ -375,3 +373,23 @@ def test_packets_from_a_key_frame_start_with_one(tmp_path: Path) -> None:
                 assert first.is_keyframe
                 assert first.pts is not None
                 assert first.pts <= key
+
+
+def test_an_edit_that_begins_inside_a_frame_tells_how_late_the_picture_is(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "x.mp4", codec_options={"preset": "ultrafast"}, sound_start_s=Fraction(0))
+    whole = probe_source(path, "0" * 64).video
+    data = bytearray(path.read_bytes())
+    picture = data.index(b"elst", data.index(b"trak")) + 16  # kind, version, count, length, then the begin
+    scale, begin = 24 * 512, 3 * 512 + 200
+    assert whole is not None
+    assert (whole.time_base, whole.late_s) == (Fraction(1, scale), 0)
+    data[picture : picture + 4] = begin.to_bytes(4, "big")
+    path.write_bytes(data)
+
+    info = probe_source(path, "0" * 64)
+    assert info.video is not None
+    assert (info.video.frames, info.video.first_pts) == (44, 0)
+    assert info.video.late_s == Fraction(512 - 200, scale)
+    plan = plan_asset(info, load_profile("default"), 1, "x")
+    assert plan.grid is not None
+    assert plan.origin_s - plan.grid.origin_s == info.video.late_s
