@@ -79,6 +79,8 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._devices: dict[str, str] = {}
         self._claimed = asyncio.Event()
+        self._tokens = asyncio.Lock()
+        """Held from a decision to its commit, and while claiming: a job that is claimed anew has another token."""
         self._leaving: set[str] = set()
         """Jobs that others have now, and that the engine has not forgotten yet."""
         self._returning: dict[str, ClaimedJob] = {}
@@ -164,9 +166,10 @@ class Dispatcher:
 
     async def _claim(self) -> int:
         held = Counter(job.tier for job in self.jobs.values())
-        claimed = await claims.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
-        for job in claimed:
-            self._take(job)
+        async with self._tokens:
+            claimed = await claims.claim(self.database, self.owner, self.settings, CLAIM_LIMIT, held)
+            for job in claimed:
+                self._take(job)
         return len(claimed)
 
     def _take(self, claimed: ClaimedJob) -> None:
@@ -187,15 +190,16 @@ class Dispatcher:
 
     async def _decide(self, items: Iterable[events.Event | Finished]) -> None:
         """Feed some events to the engine, write its decisions in one transaction, then act on them."""
-        batch = Batch()
         decided: list[instructions.Instruction] = []
-        for item in items:
-            for event in self._events_of(item, batch):
-                decided += self.engine.handle(event)
-        for each in decided:
-            self.books.record(each, batch)
-        if batch:
-            await self._commit(batch)
+        async with self._tokens:
+            batch = Batch()
+            for item in items:
+                for event in self._events_of(item, batch):
+                    decided += self.engine.handle(event)
+            for each in decided:
+                self.books.record(each, batch)
+            if batch:
+                await self._commit(batch)
         for each in decided:
             self._act(each)
         self.teller.tell()

@@ -28,7 +28,7 @@ from scheduler.jobs import JobState, TaskKind
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    settings = ClusterSettings(data_dir=tmp_path, job_lease_s=1.0)
+    settings = ClusterSettings(data_dir=tmp_path, job_lease_s=30.0)
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
     yield Stage(database, settings)
@@ -199,7 +199,7 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
     successor_pool.outlived = pool
     async with stage.database.write() as session:
         assert await jobs.free_claims(session, "lead", keep="lead#2") == 1
-    async with at_work(second):
+    async with at_work(second), asyncio.timeout(90):
         while not successor_pool.resumed:
             await asyncio.sleep(0.02)
         pool.hold.set()
@@ -210,9 +210,8 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
 
 @pytest.mark.parametrize("others", [0, 1])
 async def test_a_dispatcher_that_stood_still_goes_on_with_a_job_that_it_claims_anew(stage: Stage, others: int) -> None:
-    patient = Stage(stage.database, stage.settings.model_copy(update={"job_lease_s": 60.0}))
-    dispatcher, pool = patient.dispatcher("a")
-    job_id = await patient.submit("1")
+    dispatcher, pool = stage.dispatcher("a")
+    job_id = await stage.submit("1")
     pool.hold = asyncio.Event()
     async with at_work(dispatcher):
         async with asyncio.timeout(90):
@@ -225,6 +224,6 @@ async def test_a_dispatcher_that_stood_still_goes_on_with_a_job_that_it_claims_a
             dispatcher._take(again)
             assert (dispatcher.jobs.get(job_id) is held) == (not others)
         pool.hold.set()
-        job, video = await patient.until(job_id, JobState.COMPLETED, JobState.CANCELLED)
+        job, video = await stage.until(job_id, JobState.COMPLETED, JobState.CANCELLED)
     assert (job.state, job.attempt, video.status) == (JobState.COMPLETED, again.token, VideoStatus.READY)
     assert len({request.task_id for request in pool.asked}) == 7

@@ -29,7 +29,7 @@ AWAY = Failure(code="store_unavailable", fault=Fault.INFRASTRUCTURE, detail="503
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    settings = ClusterSettings(data_dir=tmp_path, job_lease_s=1.0)
+    settings = ClusterSettings(data_dir=tmp_path, job_lease_s=30.0)
     await asyncio.to_thread(migrate, settings.effective_database_url)
     database = Database(settings.effective_database_url)
     yield Stage(database, settings)
@@ -37,7 +37,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not happened():
             await asyncio.sleep(0.02)
 
@@ -102,7 +102,7 @@ async def test_a_drained_node_finishes_what_runs_takes_nothing_new_and_works_aga
 
 async def until_node(database: Database, state: str, workers: int) -> None:
     """Wait until the one node is seen like this."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             async with database.read() as session:
                 if [(node.state, node.workers) for node in await nodes.list_nodes(session)] == [(state, workers)]:
