@@ -23,6 +23,7 @@ from encoders.demux import ANIMATIONS, MAX_PIXELS, WHAT_TO_DO, open_source
 from encoders.edits import picture_late_s
 from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
+from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
 from encoders.sidetracks import read_chapters, read_sound, read_subtitles
@@ -303,6 +304,10 @@ def _video_track(
         end = int(times[-1]) + _typical_step(table, times)
     if len(sample.sizes) > 1:
         warnings.append("The picture's size changes within the file; everything is scaled to the first size.")
+    if facts.colour.matrix in GUESSED_MATRICES:
+        warnings.append(
+            f"The picture's colours are coded by matrix {facts.colour.matrix} of H.273, and may look wrong."
+        )
     if sample.errors:
         warnings.append(f"{sample.errors} packets among those tried do not decode.")
     return VideoTrack(

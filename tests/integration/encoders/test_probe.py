@@ -233,6 +233,10 @@ class TestPicture:
         assert track.colour.hdr
         assert (track.sar, track.bit_depth) == (Fraction(4, 3), 10)
 
+    def test_a_matrix_that_is_not_converted_is_told(self, tmp_path: Path) -> None:
+        said = [probe_source(write_clip(tmp_path / "m.mp4", colorspace=code), DIGEST).warnings for code in (6, 8)]
+        assert said == [(), ("The picture's colours are coded by matrix 8 of H.273, and may look wrong.",)]
+
     def test_fields_are_seen_without_flags(self, tmp_path: Path) -> None:
         assert self.woven(tmp_path / "x.mkv", fields=True).interlaced
         assert not self.woven(tmp_path / "y.mkv", fields=False).interlaced
