@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from encoders.backends.base import BackendName, Capability
+from encoders.ladder import Codec
 
 PROBE_VERSION = 2
 """Part of the cache's key: raise it when the probe proves more, or differently."""
@@ -133,7 +134,7 @@ def hybrid_capability(probe: GpuProbe) -> Capability:
         name=BackendName.HYBRID,
         available=True,
         decodes=_common([device.decodes for device in able]),
-        encodes=("h264",),
+        encodes=tuple(Codec),
         detail=_detail(probe, able),
     )
 
