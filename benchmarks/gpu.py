@@ -74,11 +74,13 @@ def run_step(arguments: list[str], limit_s: float, environment: dict[str, str]) 
     except subprocess.TimeoutExpired:
         return {"error": "timeout", "reason": f"did not finish within {limit_s:.0f} s"}
     last = done.stdout.decode(errors="replace").strip().splitlines()[-1:]
+    said = " | ".join(done.stderr.decode(errors="replace").strip().splitlines()[-3:])
     try:
         found: dict[str, Any] = json.loads(last[0])
     except (IndexError, json.JSONDecodeError):
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-        return {"error": "died", "reason": f"status {done.returncode}: {' | '.join(said)}"}
+        return {"error": "died", "reason": f"status {done.returncode}: {said}"}
+    if "error" in found:
+        found["said"] = said
     return found
 
 

@@ -51,6 +51,8 @@ from encoders.plan import plan_asset
 from encoders.probe import probe_source
 
 Result = dict[str, Any]
+LANE_MODULES = ("encoders.held", "encoders.backends.registry")
+"""All that a child on a GPU loads: a machine that is only measured has no packages for sound and playlists."""
 LIBRARIES = ("libcuda.so.1", "libnvcuvid.so.1", "libnvidia-encode.so.1", "libnvidia-ml.so.1")
 
 
@@ -357,7 +359,7 @@ def confined() -> Result:
     It is the only step that shows whether a GPU works behind Landlock, seccomp and the memory limit.
     """
     backend = BackendName.NVENC if nvenc_capability(proven()).available else BackendName.HYBRID
-    with tempfile.TemporaryDirectory() as name, Confiner() as confiner:
+    with tempfile.TemporaryDirectory() as name, Confiner(LANE_MODULES) as confiner:
         folder = Path(name)
         write_source(folder / "source.mp4", gpu_sizes.CONFINED_FRAMES)
         info = probe_source(folder / "source.mp4", "0" * 64)
