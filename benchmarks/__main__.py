@@ -14,6 +14,7 @@ COMMANDS = {
     "quality": "benchmarks.quality",
     "presets": "benchmarks.presets",
     "content-id": "benchmarks.content_id",
+    "content-scale": "benchmarks.content_scale",
     "chaos": "benchmarks.chaos",
     "scheduler": "benchmarks.scheduler",
     "fairness": "benchmarks.fairness",

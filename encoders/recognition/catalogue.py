@@ -4,6 +4,8 @@ Layout: magic, length of the header, header (JSON: works and arrays), then the a
     pictures    rows of PICTURE of all works, one work after the other
     coarse      first 64 bits of each registered view of every second sample, what is compared first
     places      row in `pictures` of each sample in `coarse`
+    listed      of each of the `BANDS` times 16 bits of `coarse`, places in `coarse` in the order of these bits, and
+    starts      where in `listed` each value's places begin; both only where `INDEXED_HASHES` make it worth it
     words       chromaprint words of all works, one work after the other
     sorted      the same words in order, and
     positions   where in `words` each of them stands
@@ -34,6 +36,11 @@ UNREADABLE = "the catalogue of works cannot be read by this version of the farm"
 _ALIGNMENT = 64
 EVERY_SAMPLE = 2
 """Of a work's samples each so-manieth is compared first; the ones between take part when an offset is checked."""
+
+BANDS, VALUES = 4, 1 << 16
+"""Pieces of 16 bits in a coarse hash, and how many values one has."""
+INDEXED_HASHES = 1 << 20
+"""From so many on a part has lists (18 hours): a look into them finds most near hashes, and comparing all gets slow."""
 
 
 class CatalogueInvalid(FarmError):
@@ -70,12 +77,24 @@ class Catalogue:
     pictures: PictureMarks
     coarse: npt.NDArray[np.uint64]
     places: npt.NDArray[np.uint32]
+    listed: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.uint32]
     words: Words
     sorted_words: Words
     positions: npt.NDArray[np.uint32]
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self.works)} works, {len(self.coarse)} hashes, {len(self.words)} words)"
+
+    def places_near(self, first: np.uint64) -> npt.NDArray[np.int64] | None:
+        """Places in `coarse` of hashes that share a band with this one; None where all must be compared."""
+        if not len(self.starts):
+            return None
+        found = []
+        for band, value in enumerate(np.array([first], "<u8").view("<u2").tolist()):
+            begin, end = self.starts[band * (VALUES + 1) + value : band * (VALUES + 1) + value + 2].tolist()
+            found.append(self.listed[band * len(self.coarse) + begin : band * len(self.coarse) + end])
+        return np.unique(np.concatenate(found)).astype(np.int64)
 
     def work_of_picture(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Index of the work that each row of `pictures` belongs to."""
@@ -116,13 +135,15 @@ def open_catalogue(path: Path) -> Catalogue:
         header = _read_header(file.read(header_bytes(file.read(HEAD_BYTES))))
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
-        offset, count = header["arrays"][name]
+        offset, count = header["arrays"].get(name, (0, 0))  # files of earlier versions have no lists
         arrays[name] = np.memmap(path, dtype, "r", offset, (count,)) if count else np.zeros(0, dtype)
     return Catalogue(
         works=_WORKS.validate_python(header["works"]),
         pictures=arrays["pictures"],
         coarse=arrays["coarse"],
         places=arrays["places"],
+        listed=arrays["listed"],
+        starts=arrays["starts"],
         words=arrays["words"],
         sorted_words=arrays["sorted"],
         positions=arrays["positions"],
@@ -161,6 +182,8 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "pictures": PICTURE,
     "coarse": np.dtype("<u8"),
     "places": np.dtype("<u4"),
+    "listed": np.dtype("<u4"),
+    "starts": np.dtype("<u4"),
     "words": np.dtype("<u4"),
     "sorted": np.dtype("<u4"),
     "positions": np.dtype("<u4"),
@@ -170,15 +193,31 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 def _arrays(pictures: PictureMarks, words: Words) -> dict[str, npt.NDArray[Any]]:
     places = np.flatnonzero(pictures["sample"] % EVERY_SAMPLE == 0).astype("<u4")
     views = pictures["hashes"][places][:, list(REGISTERED_VIEWS), :8]
+    coarse = np.ascontiguousarray(views).view("<u8").ravel()
+    listed, starts = _lists(coarse)
     order = np.argsort(words, kind="stable").astype("<u4")
     return {
         "pictures": pictures,
-        "coarse": np.ascontiguousarray(views).view("<u8").ravel(),
+        "coarse": coarse,
         "places": places,
+        "listed": listed,
+        "starts": starts,
         "words": words,
         "sorted": words[order],
         "positions": order,
     }
+
+
+def _lists(coarse: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Places of each value of each band, and where they begin: `VALUES` + 1 numbers a band."""
+    if len(coarse) < INDEXED_HASHES:
+        return np.zeros(0, "<u4"), np.zeros(0, "<u4")
+    listed, starts = [], []
+    for values in coarse.view("<u2").reshape(-1, BANDS).T:
+        order = np.argsort(values, kind="stable")  # a radix sort of 16 bits
+        listed.append(order.astype("<u4"))
+        starts.append(np.searchsorted(values[order], np.arange(VALUES + 1)).astype("<u4"))
+    return np.concatenate(listed), np.concatenate(starts)
 
 
 def _write(path: Path, works: list[Work], arrays: dict[str, npt.NDArray[Any]]) -> None:

@@ -139,11 +139,15 @@ def _count_at(
 def near_hashes(wanted: npt.NDArray[np.uint8], catalogue: Catalogue) -> npt.NDArray[np.int64]:
     """Places in the catalogue's coarse hashes that are within `NEAR_BITS` of a hash, the nearest `MOST_HITS`."""
     first = wanted[:8].copy().view("<u8")[0]
-    candidates = []
-    for start in range(0, len(catalogue.coarse), BLOCK):
-        block = catalogue.coarse[start : start + BLOCK]
-        candidates.append(np.flatnonzero(np.bitwise_count(block ^ first) <= NEAR_COARSE_BITS) + start)
-    places = np.concatenate(candidates)
+    listed = catalogue.places_near(first)
+    if listed is None:
+        candidates = []
+        for start in range(0, len(catalogue.coarse), BLOCK):
+            block = catalogue.coarse[start : start + BLOCK]
+            candidates.append(np.flatnonzero(np.bitwise_count(block ^ first) <= NEAR_COARSE_BITS) + start)
+        places = np.concatenate(candidates)
+    else:
+        places = listed[np.bitwise_count(catalogue.coarse[listed] ^ first) <= NEAR_COARSE_BITS]
     if not len(places):
         return places
     rows = catalogue.places[places // len(REGISTERED_VIEWS)]

@@ -110,3 +110,17 @@ def test_that_another_file_is_no_catalogue(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"RIFF....WAVE")
     with pytest.raises(CatalogueInvalid):
         open_catalogue(tmp_path / "c")
+
+
+def test_that_lists_find_what_comparing_all_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = [(f"w{seed}", f"Film {seed}", f"v{seed}", fingerprint(seed)) for seed in (1, 2, 3)]
+    write_catalogue(tmp_path / "plain", films)
+    monkeypatch.setattr("encoders.recognition.catalogue.INDEXED_HASHES", 1)
+    write_catalogue(tmp_path / "listed", films)
+    plain, listed = open_catalogue(tmp_path / "plain"), open_catalogue(tmp_path / "listed")
+    assert plain.places_near(plain.coarse[0]) is None
+    for hashed in plain.coarse[:: len(plain.coarse) // 50]:
+        shared = (plain.coarse.view("<u2").reshape(-1, 4) == np.array([hashed]).view("<u2")).any(1)
+        assert listed.places_near(hashed).tolist() == np.flatnonzero(shared).tolist()  # type: ignore[union-attr]
+    for seed in (1, 2, 3, 4):
+        assert recognise(fingerprint(seed), listed, SETTINGS, "") == recognise(fingerprint(seed), plain, SETTINGS, "")
