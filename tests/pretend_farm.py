@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from planned import INFO, plan_of
+from sqlalchemy import select
 
 from cluster.dispatcher import Dispatcher
 from cluster.metadata import jobs
@@ -202,6 +203,14 @@ async def at_work(dispatcher: Dispatcher) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def kill(work: asyncio.Task[None], database: Database) -> None:
+    """End a dispatcher as kill -9 would: nothing is handed back. Not amid a write, whose lock would outlive it here."""
+    async with database.write() as session:
+        await session.execute(select(1))  # a transaction begins with its first statement
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 

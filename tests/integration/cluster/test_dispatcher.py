@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from planned import INFO, plan_of
-from pretend_farm import Stage, at_work, doorbell, succeed
+from pretend_farm import Stage, at_work, doorbell, kill, succeed
 from sqlalchemy import update
 
 from cluster.active_jobs import Finished
@@ -82,7 +82,7 @@ async def test_a_successor_resumes_and_runs_no_finished_task_again(stage: Stage)
     async with asyncio.timeout(90):
         while len(finished) < 4 or len(pool.asked) < 6:
             await asyncio.sleep(0.02)
-    work.cancel()  # kill -9: nothing is handed back
+    await kill(work, stage.database)
     second, successor_pool = stage.dispatcher("lead#2")
     async with stage.database.write() as session:
         assert await jobs.free_claims(session, "lead", keep="lead#2") == 1
@@ -192,9 +192,7 @@ async def test_what_workers_still_run_of_a_dispatcher_before_is_not_started_agai
     async with asyncio.timeout(90):
         while not pool.held:
             await asyncio.sleep(0.02)
-    async with stage.database.write():  # so that it does not end amid a write, whose lock would outlive it here
-        work.cancel()  # kill -9: nothing is handed back, and the worker goes on
-        await asyncio.gather(work, return_exceptions=True)
+    await kill(work, stage.database)  # the worker goes on
     second, successor_pool = stage.dispatcher("lead#2")
     successor_pool.outlived = pool
     async with stage.database.write() as session:
