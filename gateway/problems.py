@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from cluster import errors as cluster_errors
@@ -191,6 +192,11 @@ def _allowed(request: Request) -> list[str]:
     return sorted(found)
 
 
+async def _on_gone(request: Request, error: Exception) -> Response:
+    """The client went while it sent: nobody hears the answer, and nothing is wrong with the farm."""
+    return problem(request, status=400, title="The body ended early", code="client_gone")
+
+
 async def _on_bug(request: Request, error: Exception) -> Response:
     request.state.error_id = secrets.token_hex(8)
     log.error("unexpected error", error_id=request.state.error_id, path=request.url.path, exc_info=error)
@@ -208,4 +214,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FarmError, _on_farm_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_bug)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from gateway_app import PART_BYTES, Gateway, content, running_gateway
@@ -336,6 +337,29 @@ async def test_a_body_that_no_request_needs_is_refused_before_anybody_is_asked_w
 
     answer = await farm.http.post("/v1/uploads/initiate", content=endless())
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_client_that_goes_while_it_sends_leaves_nothing_and_is_no_error_of_the_farm(farm: Gateway) -> None:
+    begun = await farm.initiate(100)
+    wanted = {"part_number": 1, "content_length": 100}
+    signed = (await farm.call("POST", f"/v1/uploads/{begun['upload_id']}/parts/presign", wanted)).json()
+    url = httpx.URL(signed["presigned_url"])
+    told: list[int] = []
+    messages = iter([{"type": "http.request", "body": DATA[:50], "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            told.append(message["status"])
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}, "method": "PUT", "path": url.path, "scheme": "http"}
+    scope |= {"raw_path": url.raw_path, "query_string": url.query, "server": ("farm.test", 80)}
+    await farm.app({**scope, "headers": [(b"content-length", b"100")]}, receive, send)
+    assert told == [400]
+    session = (await farm.call("GET", f"/v1/uploads/{begun['upload_id']}")).json()
+    assert session["parts"] == []
 
 
 async def test_ten_thousand_parts_fit_into_a_request(farm: Gateway) -> None:
