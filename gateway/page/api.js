@@ -23,7 +23,7 @@ export class Problem extends Error {
     super([document.detail || document.title || `HTTP ${status}`, document.hint].filter(Boolean).map(sentence).join(' '));
     this.status = status;
     this.code = document.code || 'unknown';
-    this.retryable = status >= 500 || status === 429;
+    this.retryable = status >= 500 || status === 429 || status === 408;
   }
 }
 

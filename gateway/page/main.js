@@ -31,7 +31,11 @@ async function start() {
     show(true);
     await list();
   } catch (error) {
-    if (!(error instanceof Problem) || error.status !== 401) throw error;
+    if (error.status !== 401) {
+      $('who').textContent = `${error instanceof Problem ? error.message : 'The farm does not answer.'} Trying again…`;
+      setTimeout(start, 2000);
+      return;
+    }
     dropToken();
     show(false);
     $('sign-in-error').textContent = error.message;
@@ -101,6 +105,7 @@ function actions(card, video) {
     if (video.job_id) add('Cancel', () => call('POST', `/v1/jobs/${video.job_id}/cancel`));
   }
   add('Delete', async () => {
+    if (!confirm(`Delete “${card.node.querySelector('.title').textContent}” for good?`)) return;
     card.sending?.abort();
     await call('DELETE', `/v1/videos/${card.id}`);
     remove(card);

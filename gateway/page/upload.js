@@ -45,6 +45,7 @@ async function resumed(file) {
 }
 
 async function begun(file, profile) {
+  if (!file.size) throw new Error('The file is empty: there is nothing to process.');
   const started = await call('POST', '/v1/uploads/initiate', {
     title: (file.name.replace(/\.[^.]+$/, '') || file.name).slice(0, 80),
     category: 'other',

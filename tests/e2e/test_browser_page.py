@@ -96,6 +96,10 @@ def test_a_dropped_file_is_processed_and_plays_by_hls(browser: Browser, farm: Ru
         page.wait_for_function(PLAYING)
         card.get_by_role("button", name="Publish").click()
         expect(card).to_have_attribute("data-status", "PUBLISHED")
+        page.once("dialog", lambda asked: asked.dismiss())
+        card.get_by_role("button", name="Delete").click()
+        expect(card).to_have_attribute("data-status", "PUBLISHED")
+        page.once("dialog", lambda asked: asked.accept())
         card.get_by_role("button", name="Delete").click()
         expect(card).to_have_count(0)
     assert wrong == []
@@ -172,6 +176,23 @@ def test_a_wrong_token_is_refused_with_a_reason_and_a_right_one_signs_in(browser
         page.get_by_role("button", name="Use this token").click()
         expect(page.locator("#who")).to_have_text("new · paid")
         expect(page.locator("#empty")).to_be_visible()
+
+
+def test_an_empty_file_is_told_in_words(browser: Browser, library: Library) -> None:
+    with watched_page(browser) as (page, wrong):
+        open_page(page, library.server.url, library.server.token())
+        drop(page, "nothing.mp4", b"")
+        expect(page.locator("#upload-error")).to_contain_text("nothing.mp4: The file is empty")
+    assert wrong == []
+
+
+def test_a_farm_that_is_away_is_told_and_asked_again(browser: Browser, library: Library) -> None:
+    with watched_page(browser) as (page, _):
+        page.route("**/v1/me", lambda route: route.abort())
+        page.goto(f"{library.server.url}/#token={library.server.token('new')}")
+        expect(page.locator("#who")).to_contain_text("The farm does not answer.")
+        page.unroute("**/v1/me")
+        expect(page.locator("#who")).to_have_text("new · paid", timeout=60_000)
 
 
 def test_the_docs_draw_every_route(browser: Browser, library: Library) -> None:
