@@ -37,6 +37,7 @@ from encoders.profiles.load import load_profile
 from encoders.tuning import tuning_of
 from gateway.client import Client
 
+IDLE_S = 15.0
 POLL_S = 0.25
 """Between looks at the status: each costs the gateway some milliseconds of the cores that are measured."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -44,10 +45,11 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """One run of one side."""
+    """One run of one side; of `cpu_s`, the farm takes `idle_s` in the same time with nothing to do."""
 
     wall_s: float
     cpu_s: float
+    idle_s: float = 0.0
     psnr_db: dict[str, float] = field(default_factory=dict)
     bps: dict[str, float] = field(default_factory=dict)
 
@@ -103,14 +105,27 @@ def farm_cpu_s() -> float:
     return total / TICKS_PER_S
 
 
-def run_farm(farm: RunningFarm, source: Path, profile: str) -> tuple[Run, str]:
-    """One run of the farm, from complete to READY; and the master playlist's address."""
+def idle_share() -> float:
+    """Cores that the farm takes with nothing to do. What is loaded when it starts is loaded by then."""
+    time.sleep(IDLE_S)
+    begin, before = time.monotonic(), farm_cpu_s()
+    time.sleep(IDLE_S)
+    return (farm_cpu_s() - before) / (time.monotonic() - begin)
+
+
+def run_farm(farm: RunningFarm, source: Path, profile: str, idle: float) -> tuple[Run, str]:
+    """One run of the farm, from complete to READY; and the master playlist's address.
+
+    Args:
+        idle: cores that it takes with nothing to do.
+    """
     with Client(farm.url, farm.token) as client:
         upload = client.upload(source, profile=profile)
         begin, before = time.monotonic(), farm_cpu_s()
         while not (status := client.status(upload.video_id)).status.settled:
             time.sleep(POLL_S)
-        run = Run(wall_s=time.monotonic() - begin, cpu_s=farm_cpu_s() - before)
+        wall_s = time.monotonic() - begin
+        run = Run(wall_s=wall_s, cpu_s=farm_cpu_s() - before, idle_s=idle * wall_s)
         if not status.status.playable or not (master := client.video(upload.video_id).assets.hls):
             raise click.ClickException(f"the farm ended with {status.status}: {status.rejection}")
         return run, master
@@ -147,6 +162,11 @@ def print_runs(console: Console, farm: list[Run], ffmpeg: list[Run]) -> None:
         "ratio, pair by pair", *(f"{statistics.median(each):.3f} ({min(each):.3f}..{max(each):.3f})" for each in ratios)
     )
     console.print(table)
+    busy = statistics.median(
+        (ours.cpu_s - ours.idle_s) / theirs.cpu_s for ours, theirs in zip(farm, ffmpeg, strict=True)
+    )
+    idle_s = statistics.median(run.idle_s for run in farm)
+    console.print(f"of the farm's cpu {idle_s:.2f} s are what it takes idle in that time; ratio without it: {busy:.3f}")
     quality = Table("rendition", "farm dB", "ffmpeg dB")
     for name, value in farm[-1].psnr_db.items():
         quality.add_row(name, f"{value:.2f}", f"{ffmpeg[-1].psnr_db[name]:.2f}")
@@ -169,8 +189,9 @@ def command(source: Path, profile: str, rounds: int, json_path: Path | None) -> 
         info = confiner.run(probe_source, source.resolve(), "0" * 64, readable=[source.resolve()])
     plan = plan_asset(info, load_profile(profile), len(os.sched_getaffinity(0)), "x")
     with tempfile.TemporaryDirectory(prefix="reelmill-vs-") as data, embedded_farm(Path(data) / "farm") as farm:
+        idle = idle_share()
         for number in range(rounds + 1):
-            run, master = run_farm(farm, source, profile)
+            run, master = run_farm(farm, source, profile, idle)
             out = Path(data) / f"ffmpeg-{number}"
             out.mkdir()
             other = run_ffmpeg(source.resolve(), info, plan, out)
