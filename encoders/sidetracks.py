@@ -70,10 +70,13 @@ def read_sound(path: Path, stream: AudioStream, packets: Packets, warnings: list
         prepare(twin)
         frame = sample_sound(container, twin)
     time_base = stream.time_base
-    if frame is None or frame.pts is None or not time_base or not 1 <= frame.layout.nb_channels <= 64:
+    if frame is None or not time_base or not 1 <= frame.layout.nb_channels <= 64:
         warnings.append(f"{label} ({codec_name(stream)}) does not decode; it was left out.")
         return None
-    start_s = frame.pts * (frame.time_base or time_base)
+    if frame.pts is not None:
+        start_s = frame.pts * (frame.time_base or time_base)
+    else:  # of WMA Pro: its packet's time
+        start_s = int(packets.pts[packets.shown][0]) * time_base
     end_s = _end_ticks(packets) * time_base
     if not -LATEST_S < start_s < end_s < LATEST_S:
         end_s = start_s + Fraction(frame.samples, frame.sample_rate)

@@ -155,6 +155,7 @@ class Soundtrack:
         """Frames that decode, in order; counts packets that do not."""
         stream = container.streams[self.stream]
         assert isinstance(stream, av.AudioStream)
+        first = True
         for packet in read_packets(container, [stream]):
             try:
                 decoded = packet.decode()
@@ -166,6 +167,9 @@ class Soundtrack:
                 continue
             for frame in decoded:
                 if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
+                    if first and frame.pts is None:  # of WMA Pro: its packet's time
+                        frame.pts, frame.time_base = packet.pts, packet.time_base
+                    first = False
                     yield frame
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             yield from (frame for frame in stream.decode(None) if frame.samples and frame.sample_rate)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import wave
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from sound_clips import decode_rendition, delay_samples, describe, noise, sound_
 
 from encoders.audio import AudioResult, encode_audio
 from encoders.boxes import read_fragments
+from encoders.demux import read_packets
 from encoders.errors import Damaged
 from encoders.ladder import AudioSettings
 from encoders.plan import Grid, Plan
@@ -55,6 +59,24 @@ def test_sound_that_starts_late_is_preceded_and_followed_by_silence(tmp_path: Pa
     assert rms(mine[:, : RATE // 2 - 2048]) < 1e-4
     assert abs(delay_samples(expected, mine)) <= 48
     assert rms(mine[:, RATE * 5 // 2 + 2048 : 3 * RATE]) < 1e-4
+
+
+def test_a_first_frame_without_a_time_has_its_packet_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As FFmpeg's decoder of WMA Pro gives it out.
+    source = write_sound(tmp_path / "x.mkv", noise(1.0), start_s=Fraction(1))
+    plain = encode(source, sound_plan(Fraction(2)), tmp_path / "plain")
+
+    def first_untimed(container: Any, streams: Any) -> Iterator[Any]:
+        packets = read_packets(container, streams)
+        packet = next(packets)
+        frames = packet.decode()
+        for frame in frames:
+            frame.pts = None
+        yield SimpleNamespace(decode=lambda: frames, pts=packet.pts, time_base=packet.time_base)
+        yield from packets
+
+    monkeypatch.setattr("encoders.sound.read_packets", first_untimed)
+    assert encode(source, sound_plan(Fraction(2)), tmp_path / "untimed") == plain
 
 
 def test_sound_without_a_picture_ends_where_the_source_s_does(tmp_path: Path) -> None:
