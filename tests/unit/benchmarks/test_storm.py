@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,16 @@ def test_what_a_gateway_says_is_noted_with_whether_it_says_when_to_come_back(
 
     monkeypatch.setattr(httpx, "get", get)
     assert storm(tmp_path, SqliteFile(tmp_path))._answer() == said
+
+
+def test_nobody_writes_to_a_file_that_is_gone_and_everybody_afterwards(tmp_path: Path) -> None:
+    database = SqliteFile(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "farm.db", timeout=0, isolation_level=None)) as farm:
+        farm.execute("CREATE TABLE kept (number)")
+        with database.gone(), pytest.raises(sqlite3.OperationalError, match="locked"):
+            farm.execute("INSERT INTO kept VALUES (1)")
+        farm.execute("INSERT INTO kept VALUES (2)")
+        assert farm.execute("SELECT number FROM kept").fetchall() == [(2,)]
 
 
 def test_a_database_is_back_only_when_nobody_takes_it_away_any_more(tmp_path: Path) -> None:
