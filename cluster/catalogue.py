@@ -29,7 +29,7 @@ from encoders.recognition.fingerprint import PICTURE, Fingerprint, FingerprintIn
 
 BINARY = "application/octet-stream"
 MOST_BYTES = 256 << 20
-"""Of a part: some 55 hours of works. Merging takes about twice that in memory."""
+"""Of a part: some 45 hours of works. Merging takes two to three times that in memory."""
 FAN = 8
 """So many parts of like size are merged: each work is written again once for each eightfold size, at most."""
 DEAD_SHARE = 0.5
