@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster import layout
-from cluster.errors import UploadMissing
+from cluster.errors import IllegalTransition, UploadMissing
 from cluster.metadata import jobs, uploads, videos
 from cluster.metadata.lifecycle import UploadStatus, UploadTrigger, VideoStatus
 from cluster.metadata.schema import Job, Upload, Video, new_id
@@ -187,7 +187,12 @@ async def _complete(
         assert newest is not None, "a completed upload has a job: both were written in one transaction"
         return False, video, newest
 
-    return await ports.database.run(write)
+    try:
+        return await ports.database.run(write)
+    except IllegalTransition:
+        # Ended through another gateway while storage joined the parts: nobody would ever ask for the object.
+        await asyncio.to_thread(ports.store.delete, upload.key)
+        raise
 
 
 async def abort_upload(ports: Ports, who: Principal, upload_id: str) -> None:
@@ -207,8 +212,11 @@ async def abort_upload(ports: Ports, who: Principal, upload_id: str) -> None:
             await uploads.end_upload(session, upload, UploadTrigger.ABORTED, now)
         return upload
 
-    upload = await ports.database.run(write)
+    # Never beside a `complete` of it: what that has joined would stay in storage for ever.
+    async with ports.joining.setdefault(upload_id, asyncio.Lock()):
+        upload = await ports.database.run(write)
     await asyncio.to_thread(ports.store.abort_multipart, upload.key, upload.storage_upload_id)
+    await asyncio.to_thread(ports.store.delete, upload.key)  # joined by a `complete` whose process was killed
     ports.metrics.uploads.labels(outcome="aborted").inc()
 
 

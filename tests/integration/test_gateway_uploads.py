@@ -362,6 +362,28 @@ async def test_a_client_that_goes_while_it_sends_leaves_nothing_and_is_no_error_
     assert session["parts"] == []
 
 
+async def test_an_upload_that_is_aborted_while_its_parts_are_joined_leaves_nothing_in_storage(
+    farm: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = await farm.initiate(100)
+    path = f"/v1/uploads/{begun['upload_id']}"
+    body = {"parts": [{"part_number": 1, "etag": await farm.send_part(begun["upload_id"], 1, DATA[:100])}]}
+    join, loop = LocalStore.complete_multipart, asyncio.get_running_loop()
+
+    def aborted_meanwhile(store: LocalStore, key: str, upload_id: str, parts: Sequence[Part]) -> ObjectInfo:
+        joined = join(store, key, upload_id, parts)
+        farm.ports.joining.clear()  # as another gateway, which has locks of its own
+        asyncio.run_coroutine_threadsafe(farm.call("DELETE", path), loop).result(60)
+        store.put_bytes(key, DATA[:100], "video/mp4")  # which came before the parts were one
+        return joined
+
+    monkeypatch.setattr(LocalStore, "complete_multipart", aborted_meanwhile)
+    answer = await farm.call("POST", f"{path}/complete", body)
+    assert answer.status_code == 409
+    assert (await farm.call("GET", path)).json()["status"] == "ABORTED"
+    assert farm.ports.store.head(f"sources/{begun['video_id']}/source") is None
+
+
 async def test_ten_thousand_parts_fit_into_a_request(farm: Gateway) -> None:
     begun = await farm.initiate(10_000 * PART_BYTES)
     parts = [{"part_number": number, "etag": "x" * 200} for number in range(1, 10_001)]
