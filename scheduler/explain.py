@@ -205,6 +205,8 @@ def _rule(case: _Case) -> tuple[Rule, str]:
         return Rule.BACKOFF, "A task failed and is tried again after a pause."
     if not case.left:
         return Rule.PLANNING, "Its source was inspected; what is to be encoded follows in a moment."
+    if not case.ledger.workers:
+        return Rule.NO_WORKER, "No worker is there yet: a farm that starts or grows takes it up when the first has joined."
     if not case.fitting:
         return Rule.NO_WORKER, f"No worker offers what it needs: {' or '.join(case.backends)}."
     if not case.slots:

@@ -35,6 +35,9 @@ def test_an_unknown_job_has_no_explanation() -> None:
 def test_without_a_worker_nothing_can_be_promised() -> None:
     farm = Farm()
     farm.submit("a", (task("a/s0", backends=("nvenc",)),), gpu=GpuPolicy.REQUIRE)
+    it = told(farm)
+    assert (it.rule, it.start, it.end) == (Rule.NO_WORKER, None, None)
+    assert "No worker is there yet" in it.sentence
     farm.join()
     it = told(farm)
     assert (it.rule, it.start, it.end) == (Rule.NO_WORKER, None, None)
