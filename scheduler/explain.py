@@ -206,7 +206,7 @@ def _rule(case: _Case) -> tuple[Rule, str]:
     if not case.left:
         return Rule.PLANNING, "Its source was inspected; what is to be encoded follows in a moment."
     if not case.ledger.workers:
-        return Rule.NO_WORKER, "No worker is there yet: a farm that starts or grows takes it up when the first has joined."
+        return Rule.NO_WORKER, "No worker is there yet: it goes on when the first has joined a farm that starts."
     if not case.fitting:
         return Rule.NO_WORKER, f"No worker offers what it needs: {' or '.join(case.backends)}."
     if not case.slots:
