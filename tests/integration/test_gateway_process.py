@@ -144,4 +144,4 @@ def test_settings_that_cannot_be_used_are_told(
         main()
     structlog.reset_defaults()  # or all later tests would log to this test's captured stream
     assert ended.value.code == 2
-    assert "at least 32" in capsys.readouterr().err
+    assert "REELMILL_JWT_SECRET" in capsys.readouterr().err
