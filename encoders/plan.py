@@ -172,6 +172,14 @@ WORTH_PADDING_FRAMES = Fraction(6, 10)
 """A picture that starts less than this after the sound starts the asset; a later one is led in by its first frame."""
 ROUNDS = 2
 """Segments for each slot at least, so that one slow segment does not leave the other slots idle at the end."""
+SMOOTH_RATES = tuple(rate for rate in STANDARD_RATES if 23 < rate <= 30)
+"""Frames that come at no constant rate are shown within half a step of their time: within 21 ms at these rates, less
+than half of what viewers notice. Source: ITU-R BT.1359, sound early by 45 ms."""
+WORTH_REPEATING = 8
+"""So many output frames for one of the source at most, for the sake of `SMOOTH_RATES`: hours with a picture now and
+then are slides, which nobody sees late, and would cost what a film costs."""
+LEAST_SEGMENT_FRAMES = 96
+"""A segment of few frames costs more to start than to encode, as in slides at one frame a second."""
 CUT_FRAMES = 16
 """What each segment takes beyond its frames, in frames: decoding from the key frame before, looking past its end.
 Measured on a 720p film: 14 segments of 96 frames take 58.4 s of a core, 5 of 288 take 52.3 s."""
@@ -227,7 +235,11 @@ def plan_grid(info: MediaInfo, settings: VideoSettings) -> Grid | None:
         every = max(1, -(-video.frame_rate // settings.max_fps))
         fps, frames = video.frame_rate / every, -(-video.frames // every)
     else:
-        fps = choose_rate(video.typical_rate or video.average_rate, settings.max_fps)
+        typical = video.typical_rate or video.average_rate
+        smooth = smooth_rate(typical)
+        if smooth <= settings.max_fps and video.duration_s * smooth <= video.frames * WORTH_REPEATING:
+            typical = max(typical, smooth)
+        fps = choose_rate(typical, settings.max_fps)
         frames = max(1, round(video.duration_s * fps))
     late = (video.start_s - info.start_s) * fps
     lead = round(late) if late >= WORTH_PADDING_FRAMES else 0
@@ -240,6 +252,16 @@ def plan_grid(info: MediaInfo, settings: VideoSettings) -> Grid | None:
         gop_frames=gop_frames,
         media_segment_frames=gops * gop_frames,
     )
+
+
+def smooth_rate(typical: Fraction) -> Fraction:
+    """One of `SMOOTH_RATES`: a multiple of what a slower source does most of the time, else the highest."""
+
+    def off(rate: Fraction) -> Fraction:
+        return abs(rate / (max(1, round(rate / typical)) * typical) - 1)
+
+    nearest = min(SMOOTH_RATES, key=off)
+    return nearest if off(nearest) <= RATE_TOLERANCE else SMOOTH_RATES[-1]
 
 
 def choose_rate(typical: Fraction, max_fps: int) -> Fraction:
@@ -275,13 +297,14 @@ def plan_renditions(video: VideoTrack, profile: Profile, fps: Fraction) -> tuple
 
 
 def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segment, ...]:
-    """Cut the grid into segments of whole media segments, near `segment_s`, as equal as can be.
+    """Cut the grid into segments of whole media segments, near `segment_s` (or of few frames, longer), all about equal.
 
     Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
     lengths left, the longest is taken with which all slots are done first, if frames take equally long.
     """
     media = grid.media_segments
-    aim = round(Fraction(settings.segment_s) * grid.fps / grid.media_segment_frames)
+    least = max(Fraction(settings.segment_s) * grid.fps, Fraction(LEAST_SEGMENT_FRAMES))
+    aim = round(least / grid.media_segment_frames)
     longest = max(1, min(aim, media // (ROUNDS * max(1, slots))))
 
     def takes(shares: list[int]) -> int:

@@ -14,7 +14,17 @@ from pydantic import TypeAdapter
 
 from encoders.ladder import Codec, Profile
 from encoders.media import SubtitleTrack
-from encoders.plan import FAST_RATE, Grid, Plan, Segment, choose_rate, plan_asset, plan_grid
+from encoders.plan import (
+    FAST_RATE,
+    LEAST_SEGMENT_FRAMES,
+    Grid,
+    Plan,
+    Segment,
+    choose_rate,
+    plan_asset,
+    plan_grid,
+    smooth_rate,
+)
 from encoders.profiles.load import load_profile
 
 DEFAULT = load_profile("default")
@@ -53,7 +63,8 @@ def test_segments_are_about_equal_and_not_longer_than_wanted(fps: Fraction, fram
     media = [-(-segment.frames // grid.media_segment_frames) for segment in plan.segments]
     assert max(media) - min(media) <= 1
     media_s = grid.media_segment_frames / grid.fps
-    assert max(media) * media_s <= max(media_s, Fraction(DEFAULT.video.segment_s) + media_s / 2)
+    wanted_s = max(Fraction(DEFAULT.video.segment_s), LEAST_SEGMENT_FRAMES / grid.fps)
+    assert max(media) * media_s <= max(media_s, wanted_s + media_s / 2)
 
 
 @given(fps=RATES, frames=st.integers(1, 4000))
@@ -133,11 +144,22 @@ def test_a_variable_rate_becomes_the_standard_rate_that_loses_no_motion(typical:
     assert choose_rate(Fraction(typical), 60) == Fraction(rate)
 
 
+@pytest.mark.parametrize(
+    ("typical", "rate"),
+    [("1", "24"), ("5", "25"), ("8.3", "25"), ("10", "30"), ("12", "24"), ("14.99", "30000/1001"), ("20", "30")],
+)
+def test_a_slow_variable_rate_becomes_a_multiple_whose_steps_nobody_sees(typical: str, rate: str) -> None:
+    assert smooth_rate(Fraction(typical)) == Fraction(rate)
+
+
 def test_a_variable_source_is_counted_by_its_span() -> None:
     changing = video(Fraction(30), 90, frame_rate=None, average_rate=Fraction(9), end_pts=300)
     grid = plan_grid(source(changing), DEFAULT.video)
     assert grid is not None
-    assert (grid.fps, grid.frames) == (10, 100)
+    assert (grid.fps, grid.frames) == (30, 300)
+    now_and_then = plan_grid(source(replace(changing, frames=9, average_rate=Fraction(9, 10))), DEFAULT.video)
+    assert now_and_then is not None
+    assert (now_and_then.fps, now_and_then.frames) == (1, 10)
     moving = replace(changing, typical_rate=Fraction(30))
     grid = plan_grid(source(moving), DEFAULT.video)
     assert grid is not None
