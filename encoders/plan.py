@@ -178,8 +178,9 @@ than half of what viewers notice. Source: ITU-R BT.1359, sound early by 45 ms.""
 WORTH_REPEATING = 8
 """So many output frames for one of the source at most, for the sake of `SMOOTH_RATES`: hours with a picture now and
 then are slides, which nobody sees late, and would cost what a film costs."""
-LEAST_SEGMENT_FRAMES = 96
-"""A segment of few frames costs more to start than to encode, as in slides at one frame a second."""
+SLOW_RATE = Fraction(8)
+"""Segments of slower sources are as long in frames as at this rate: a segment of slides at one frame a second would
+cost more to start than to encode."""
 CUT_FRAMES = 16
 """What each segment takes beyond its frames, in frames: decoding from the key frame before, looking past its end.
 Measured on a 720p film: 14 segments of 96 frames take 58.4 s of a core, 5 of 288 take 52.3 s."""
@@ -297,14 +298,13 @@ def plan_renditions(video: VideoTrack, profile: Profile, fps: Fraction) -> tuple
 
 
 def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segment, ...]:
-    """Cut the grid into segments of whole media segments, near `segment_s` (or of few frames, longer), all about equal.
+    """Cut the grid into segments of whole media segments, near `segment_s` (slow sources: longer), all about equal.
 
     Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
     lengths left, the longest is taken with which all slots are done first, if frames take equally long.
     """
     media = grid.media_segments
-    least = max(Fraction(settings.segment_s) * grid.fps, Fraction(LEAST_SEGMENT_FRAMES))
-    aim = round(least / grid.media_segment_frames)
+    aim = round(Fraction(settings.segment_s) * max(grid.fps, SLOW_RATE) / grid.media_segment_frames)
     longest = max(1, min(aim, media // (ROUNDS * max(1, slots))))
 
     def takes(shares: list[int]) -> int:

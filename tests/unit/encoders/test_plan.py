@@ -16,7 +16,7 @@ from encoders.ladder import Codec, Profile
 from encoders.media import SubtitleTrack
 from encoders.plan import (
     FAST_RATE,
-    LEAST_SEGMENT_FRAMES,
+    SLOW_RATE,
     Grid,
     Plan,
     Segment,
@@ -63,7 +63,7 @@ def test_segments_are_about_equal_and_not_longer_than_wanted(fps: Fraction, fram
     media = [-(-segment.frames // grid.media_segment_frames) for segment in plan.segments]
     assert max(media) - min(media) <= 1
     media_s = grid.media_segment_frames / grid.fps
-    wanted_s = max(Fraction(DEFAULT.video.segment_s), LEAST_SEGMENT_FRAMES / grid.fps)
+    wanted_s = Fraction(DEFAULT.video.segment_s) * max(grid.fps, SLOW_RATE) / grid.fps
     assert max(media) * media_s <= max(media_s, wanted_s + media_s / 2)
 
 
@@ -114,6 +114,10 @@ def test_segments_get_shorter_where_slots_would_idle(seconds: int, slots: int, l
     wanted = -(-len(lengths) // slots)
     assert rounds * max(got) <= wanted * max(lengths)
     assert len(got) <= len(lengths) + 1
+
+
+def test_slides_are_cut_into_segments_worth_their_start() -> None:
+    assert [segment.frames for segment in plan_of(Fraction(1), 960).segments] == [96] * 10
 
 
 def test_a_fast_source_keeps_every_kth_frame_and_gets_higher_caps() -> None:
