@@ -100,7 +100,7 @@ class Canary:
 
 def measure_delay(log: FarmLog, jobs: Collection[str]) -> Delay:
     """The canary's worst delay, by the dispatcher's log."""
-    worst, segment_s = Delay(), typical_segment_s(log)
+    worst, segment_s = Delay(), typical_segment_s(log, jobs)
     others = [each for each in log.attempts if each.job not in jobs]
     for attempt in log.attempts:
         if attempt.job in jobs:
@@ -125,9 +125,11 @@ def _in_segments(attempts: Collection[Attempt], segment_s: float) -> int:
     return sum(each.kind != "inspect" for each in attempts) + (int(inspecting_s / segment_s) if segment_s else 0)
 
 
-def typical_segment_s(log: FarmLog) -> float:
-    """Median time that a segment holds a slot."""
-    return statistics.median([each.worker_s for each in log.attempts if each.kind == "segment"] or [0.0])
+def typical_segment_s(log: FarmLog, jobs: Collection[str]) -> float:
+    """Median time that a segment holds a slot: of others' files, since the canary's `jobs` are many and tiny."""
+    segments = [each for each in log.attempts if each.kind == "segment"]
+    of_others = [each for each in segments if each.job not in jobs]
+    return statistics.median([each.worker_s for each in of_others or segments] or [0.0])
 
 
 def restarts_of(log: FarmLog, farm_pid: int) -> list[str]:

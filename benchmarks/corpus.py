@@ -226,7 +226,7 @@ class Proof:
 
 def prove(log: FarmLog, canary: Canary, farm_pid: int, opens: Opens, ports: Listeners) -> list[Proof]:
     """What was seen of canary, workers and bait, while the farm still runs."""
-    delay, segment_s = measure_delay(log, canary.jobs), typical_segment_s(log)
+    delay, segment_s = measure_delay(log, canary.jobs), typical_segment_s(log, canary.jobs)
     in_time = delay.segments <= MOST_DELAY_SEGMENTS
     restarts, opened, reached = restarts_of(log, farm_pid), opens.seen(), ports.connections
     bad = [*canary.failures[:3], *restarts[:3], *(f"{path.name} was opened" for path in list(opened)[:3])]

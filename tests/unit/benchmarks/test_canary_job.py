@@ -91,6 +91,12 @@ def test_short_inspections_are_no_segments_and_long_ones_are(tmp_path: Path) -> 
     assert measure_delay(read(tmp_path, *tasks, *long), [CANARY]).segments == 3
 
 
+def test_long_inspections_are_measured_by_segments_of_others(tmp_path: Path) -> None:
+    tasks = [task(CANARY, "inspect", "w1", 2, 3), task(CANARY, "segment/00000", "w1", 20, 20.5)]
+    others = [task(OTHER, "segment/00000", "w2", 0, 4), task(f"{1:032d}", "inspect", "w1", 4, 10)]
+    assert measure_delay(read(tmp_path, *tasks, *others), [CANARY]).segments == 1
+
+
 def test_packaging_can_begin_when_all_else_is_done(tmp_path: Path) -> None:
     log = read(
         tmp_path,
