@@ -21,6 +21,7 @@ COMMANDS = {
     "recovery": "benchmarks.recovery",
     "fuzz": "benchmarks.fuzz",
     "gpu": "benchmarks.gpu",
+    "tonemap": "benchmarks.tonemap",
 }
 """Command -> module that holds it as `command`."""
 

@@ -4,10 +4,9 @@ Brightness is left as graded up to 61 cd/m2; above, a Mobius curve rolls highlig
 white. It is applied to the largest of R, G and B, so that hues stay and no channel clips alone. Colours outside of
 BT.709 move towards grey of the same luminance until they fit.
 
-Seven operators were compared on a phone's HLG clip of a cloudy sky and on a PQ landscape (median code, deviation of
-codes above diffuse white, share of clipped pixels): BT.2390's EETF keeps the middle (0.63) but flattens clouds (0.030)
-and clips 10 % of them; BT.2446 A and Hable keep clouds (0.078) but darken the middle by a quarter (0.47, 0.45); per
-channel instead of by the largest turns warm skies white. This curve: 0.62, 0.040, 0.3 %.
+`python -m benchmarks tonemap` compares it with six others; docs/colour.md has the figures. In short: BT.2390's EETF
+keeps the middle and flattens clouds, Hable and BT.2446 A keep clouds and darken the middle, per channel warm skies turn
+white.
 
 Source: SMPTE ST 2084 (PQ), ITU-R BT.2100-2 (HLG, its OOTF), BT.2408 (203 cd/m2 is white), BT.1886 (display gamma),
 BT.2087 and SMPTE EG 432-1 (primaries); the curve: FFmpeg's libavfilter/vf_tonemap.c, mobius.

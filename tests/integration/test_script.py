@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,35 @@ def test_two_first_starts_share_the_work_and_later_ones_do_none(checkout: Path, 
     out, err = start(checkout, elsewhere, variables, "anew").communicate(timeout=300)
     assert "setting up" in err
     assert out.startswith("['anew']"), err
+
+
+def wheel(folder: Path, version: str, *requires: str, name: str = "locked") -> str:
+    """A wheel without a file of its own; its sha256."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_newer_release_of_what_a_package_asks_for_by_an_extra_changes_nothing(checkout: Path, tmp_path: Path) -> None:
+    """pip 23 takes `locked[extra]` from the index, although the lock has `locked`, and then misses its hash."""
+    index = tmp_path / "index"
+    index.mkdir()
+    locked, asks = wheel(index, "1"), wheel(index, "1", "locked[extra]>=1", name="asks")
+    wheel(index, "2")
+    (checkout / "requirements.lock").write_text(f"asks==1 --hash=sha256:{asks}\nlocked==1 --hash=sha256:{locked}\n")
+    variables = environment(tmp_path, f'exec {sys._base_executable} "$@"')  # type: ignore[attr-defined]
+    variables |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull}
+    out, err = start(checkout, tmp_path, variables, "hello").communicate(timeout=300)
+    assert out.startswith("['hello']"), err
+    installed = sorted(path.name for path in (checkout / ".venv").rglob("*.dist-info"))
+    assert "locked-1.dist-info" in installed
 
 
 def test_no_usable_python_is_said_with_the_remedy(checkout: Path, tmp_path: Path) -> None:
