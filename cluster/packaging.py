@@ -16,6 +16,7 @@ from encoders import package, subtitles
 from encoders.asset import AssetManifest
 from encoders.audio import AudioResult
 from encoders.limits import check_damage, check_sound_damage
+from encoders.media import MediaInfo
 from encoders.plan import AudioRendition, Plan
 from encoders.profiles.load import load_profile
 from encoders.recognition.known import KnownContent
@@ -47,7 +48,7 @@ def package_asset(attempt: Attempt) -> Done:
     for sound in sounds:
         check_sound_damage(sound.lost_s, float(sound.duration_s), profile)
     known = _known_content(attempt, plan, segments, sounds)
-    texts = _texts(attempt, plan)
+    texts = _texts(attempt, info, plan)
     media, made = out / "media", out / "asset"
     made.mkdir()
     _stage_media(attempt, plan, sounds, media)
@@ -110,12 +111,18 @@ def _known_content(
     )
 
 
-def _texts(attempt: Attempt, plan: Plan) -> tuple[TextResult, ...]:
+def _texts(attempt: Attempt, info: MediaInfo, plan: Plan) -> tuple[TextResult, ...]:
     """The text renditions: quick to read, so they are no task of their own."""
-    if not plan.text:
-        return ()
-    with attempt.staging.lease(attempt.store, attempt.request.source_key) as source:
-        return tuple(attempt.confined(subtitles.encode_text, source.path, plan, source=source))
+    keys = {
+        False: attempt.request.source_key,
+        True: layout.picture_key(attempt.request.video_id, attempt.request.source_key, info),
+    }
+    found: dict[str, TextResult] = {}
+    for captions in {bool(rendition.captions) for rendition in plan.text}:
+        with attempt.staging.lease(attempt.store, keys[captions]) as source:
+            texts = attempt.confined(subtitles.encode_text, source.path, plan, captions, source=source)
+            found |= {text.name: text for text in texts}
+    return tuple(found[rendition.name] for rendition in plan.text)
 
 
 def _stage_media(attempt: Attempt, plan: Plan, sounds: Sequence[AudioResult], media: Path) -> None:

@@ -24,12 +24,17 @@ SWITCHING = "urn:mpeg:dash:adaptation-set-switching:2016"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
-    """A text rendition in MP4, with what a player shows of it."""
+    """A text rendition in MP4, with what a player shows of it.
+
+    Attributes:
+        sounds: written for those who do not hear: it tells of sounds too.
+    """
 
     track: Track
     label: str
     language: str | None
     forced: bool
+    sounds: bool = False
 
 
 def manifest(
@@ -149,7 +154,7 @@ def _caption(period: ET.Element, number: int, caption: Caption) -> None:
     }
     group = ET.SubElement(period, "AdaptationSet", attributes)
     ET.SubElement(group, "Label").text = caption.label
-    role = "forced-subtitle" if caption.forced else "subtitle"
+    role = "forced-subtitle" if caption.forced else "caption" if caption.sounds else "subtitle"
     ET.SubElement(group, "Role", {"schemeIdUri": ROLE, "value": role})
     track = caption.track
     longest_s = max(1, math.ceil(track.longest_s))

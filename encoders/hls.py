@@ -14,6 +14,8 @@ from encoders.tracks import Track, peak_bps
 VERSION = 7
 """Lowest protocol version that all clients of fragmented MP4 read. Source: RFC 8216bis, 8."""
 SOUND_GROUP, TEXT_GROUP = "sound", "text"
+TELLS_OF_SOUNDS = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+"""Source: HLS authoring specification for Apple devices, 4.8 (closed captions as WebVTT)."""
 FIRST_CHOICE_BPS = 2_000_000
 """The first variant listed is where players start: the best one below this. Source: Apple's authoring specification,
 item 9.14 (the default variant for Wi-Fi)."""
@@ -33,13 +35,18 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A WebVTT rendition: name of its folder, and what a player shows of it."""
+    """A WebVTT rendition: name of its folder, and what a player shows of it.
+
+    Attributes:
+        sounds: as `dash.Caption.sounds`.
+    """
 
     name: str
     label: str
     language: str | None
     default: bool
     forced: bool
+    sounds: bool = False
 
 
 def media_playlist(track: Track, target_s: int) -> str:
@@ -165,10 +172,11 @@ def _sound_line(sound: Sound) -> str:
 
 def _text_line(text: Text) -> str:
     language = f'LANGUAGE="{quoted(text.language)}",' if text.language else ""
+    about = f'CHARACTERISTICS="{TELLS_OF_SOUNDS}",' if text.sounds else ""
     return (
         f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="{TEXT_GROUP}",NAME="{quoted(text.label)}",{language}'
         f"DEFAULT={_yes(text.default)},AUTOSELECT={_yes(text.default or text.forced)},FORCED={_yes(text.forced)},"
-        f'URI="{text.name}/index.m3u8"'
+        f'{about}URI="{text.name}/index.m3u8"'
     )
 
 

@@ -149,7 +149,11 @@ class AudioTrack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubtitleTrack:
-    """One text track that can become WebVTT."""
+    """One text track that can become WebVTT.
+
+    Attributes:
+        captions: field of the closed captions (1 or 2) that the pictures of `stream` carry; 0 for a track of its own.
+    """
 
     stream: int
     codec: str
@@ -157,6 +161,7 @@ class SubtitleTrack:
     title: str | None
     default: bool
     forced: bool
+    captions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,8 +160,15 @@ class _Packager:
             track = write_text_track(rendition.name, rendition.language, text.cues, self._duration_s, folder)
             for path in [folder / "init.mp4", *(folder / f"{piece.number:05d}.m4s" for piece in track.pieces)]:
                 self._add(path, "MEDIA")
-            caption = Caption(track=track, label=rendition.label, language=rendition.language, forced=rendition.forced)
-            self._captions.append(caption)
+            self._captions.append(
+                Caption(
+                    track=track,
+                    label=rendition.label,
+                    language=rendition.language,
+                    forced=rendition.forced,
+                    sounds=rendition.captions > 0,
+                )
+            )
 
     def _write_mp4s(self) -> None:
         sound = next((each for each in self._sounds if each.default), None)
@@ -211,6 +218,7 @@ class _Packager:
                 language=rendition.language,
                 default=rendition.default,
                 forced=rendition.forced,
+                sounds=rendition.captions > 0,
             )
             for rendition, _ in self._texts
         ]

@@ -103,7 +103,11 @@ class AudioRendition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextRendition:
-    """One WebVTT rendition of a subtitle track."""
+    """One WebVTT rendition of a subtitle track.
+
+    Attributes:
+        captions: as `SubtitleTrack.captions`.
+    """
 
     name: str
     stream: int
@@ -111,6 +115,7 @@ class TextRendition:
     label: str
     default: bool
     forced: bool
+    captions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,6 +367,7 @@ def plan_text(info: MediaInfo) -> tuple[TextRendition, ...]:
             label=label,
             default=track.default,
             forced=track.forced,
+            captions=track.captions,
         )
         for number, (track, label) in enumerate(zip(info.subtitles, labels, strict=True), 1)
     )
@@ -388,5 +394,8 @@ def _key(plan: Plan) -> str:
     for rendition in values["renditions"]:
         if rendition["codec"] == Codec.H264:
             del rendition["codec"]  # plans of H.264 keep the keys that they had before there were other codecs
+    for text in values["text"]:
+        if not text["captions"]:
+            del text["captions"]  # likewise
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:20]

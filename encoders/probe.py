@@ -26,7 +26,7 @@ from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
-from encoders.sidetracks import read_chapters, read_sound, read_subtitles
+from encoders.sidetracks import caption_tracks, read_chapters, read_sound, read_subtitles
 from encoders.timeline import Packets, Ticks
 
 WINDOWS = (0.25, 0.5, 0.8)
@@ -109,7 +109,7 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             sha256=sha256,
             video=video,
             audio=audio,
-            subtitles=read_subtitles(container, warnings),
+            subtitles=(*read_subtitles(container, warnings), *caption_tracks(video, packets)),
             chapters=read_chapters(container, bounds.start_s, bounds.end_s),
             warnings=tuple(warnings),
             copy=_copy_for(container.format.name, [packets[index] for index in used], copy),

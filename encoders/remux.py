@@ -81,6 +81,8 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
         info,
         video=found.video and replace(found.video, late_s=info.video.late_s if info.video else Fraction(0)),
         audio=_with_names(info, found, report.streams) if wanted is Copy.CLOCK else info.audio,
+        # The copy holds no text but what its pictures carry.
+        subtitles=(*(each for each in info.subtitles if not each.captions), *found.subtitles),
         chapters=tuple(
             replace(each, start_s=each.start_s + lift_s, end_s=each.end_s + lift_s) for each in info.chapters
         ),

@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from encoders.captions import CaptionFinder
 from encoders.demux import read_packets
 from encoders.errors import Encrypted, TooLarge
 from encoders.timeline import NO_TIME, Packets
@@ -27,6 +28,7 @@ class _Rows:
 
     def __init__(self, codec: str) -> None:
         self.codec = codec
+        self._captions = CaptionFinder(codec)
         self.pts, self.duration, self.flags = array("q"), array("q"), array("B")
         self._decoded: int | None = None
         self._turned_back = False
@@ -40,6 +42,7 @@ class _Rows:
         self._untimed &= pts is None and packet.dts is None
         flags = KEY * packet.is_keyframe | DISCARD * packet.is_discard | CORRUPT * packet.is_corrupt
         self.flags.append(flags | HIDDEN * is_hidden(self.codec, packet))
+        self._captions.add(packet)
         if packet.dts is not None and abs(packet.dts) <= _WIDEST_TIME:
             if self._decoded is not None and (self._decoded - packet.dts) * (packet.time_base or 0) > TURN_S:
                 self._turned_back = True
@@ -60,6 +63,7 @@ class _Rows:
             corrupt=flags & CORRUPT != 0,
             turned_back=self._turned_back,
             untimed=self._untimed,
+            captions=self._captions.fields,
         )
 
 

@@ -15,14 +15,17 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
+from encoders.captions import OWN_TRACK
 from encoders.demux import open_source
-from encoders.media import AudioTrack, Chapter, SubtitleTrack
+from encoders.media import AudioTrack, Chapter, SubtitleTrack, VideoTrack
 from encoders.sample import prepare, sample_sound
 from encoders.scan import codec_name
 from encoders.timeline import Packets
 
-TEXT_CODECS = frozenset(("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"))
+TEXT_CODECS = frozenset(("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", OWN_TRACK))
 """Subtitles that are text; bitmaps (DVB, PGS, VobSub) cannot become WebVTT."""
+CAPTION_TITLES = {1: "Closed captions", 2: "Closed captions (CC3)"}
+"""By field; the first one's is the service that nearly all have."""
 MAX_CHAPTERS = 1000
 NAME_LENGTH = 200
 LATEST_S = Fraction(1 << 31)
@@ -126,6 +129,24 @@ def read_subtitles(container: InputContainer, warnings: list[str]) -> tuple[Subt
             )
         )
     return tuple(tracks)
+
+
+def caption_tracks(video: VideoTrack | None, packets: Mapping[int, Packets]) -> tuple[SubtitleTrack, ...]:
+    """Closed captions within the picture track, one track for each field that holds some."""
+    if video is None:
+        return ()
+    return tuple(
+        SubtitleTrack(
+            stream=video.stream,
+            codec=OWN_TRACK,
+            language=None,
+            title=CAPTION_TITLES[field],
+            default=False,
+            forced=False,
+            captions=field,
+        )
+        for field in packets[video.stream].captions
+    )
 
 
 def read_chapters(container: InputContainer, start_s: Fraction, end_s: Fraction) -> tuple[Chapter, ...]:

@@ -1,7 +1,8 @@
 """Text tracks of a source as WebVTT: one file for each rendition, on the asset's clock.
 
-Whatever the source's format (SubRip, SSA/ASS, mov_text, WebVTT), FFmpeg decodes it to a dialogue line, of which the
-plain text is kept: no styling, no positions, no markup, so nothing of it can do more in a player than be read.
+Whatever the source's format (SubRip, SSA/ASS, mov_text, WebVTT, closed captions), FFmpeg decodes it to a dialogue line,
+of which the plain text is kept: no styling, no positions, no markup, so nothing of it can do more in a player than be
+read.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
+from encoders.captions import FIELDS, OWN_TRACK, CaptionTrack
 from encoders.demux import open_source, read_packets
 from encoders.plan import Plan, TextRendition
+from encoders.scan import codec_name
 from encoders.vtt import Cue, document, escaped
 
 MOST_CUES = 20_000
@@ -56,22 +59,35 @@ class TextResult:
         return document(self.cues)
 
 
-def encode_text(source: Path, plan: Plan) -> tuple[TextResult, ...]:
+def encode_text(source: Path, plan: Plan, captions: bool = False) -> tuple[TextResult, ...]:
     """Read all text tracks that a plan names, in one pass over the source.
 
     Args:
         source: local path, opened in this process: run this confined.
+        captions: those that the pictures carry, instead of those in tracks of their own. Pictures may be read from
+            another file (`MediaInfo.copy`).
 
     Returns:
         a result for each, in the plan's order; tracks that do not decode have no cues.
     """
-    tracks = {rendition.stream: _Track(rendition) for rendition in plan.text}
-    if tracks:
+    wanted = [rendition for rendition in plan.text if bool(rendition.captions) == captions]
+    tracks: list[_Track] = []
+    if wanted:
         with open_source(source) as container:
-            streams = [container.streams[index] for index in tracks]
-            for packet in read_packets(container, streams):
-                tracks[packet.stream.index].add(packet)
-    return tuple(track.result(plan.origin_s, plan.duration_s) for track in tracks.values())
+            tracks = [_track(rendition, container.streams[rendition.stream]) for rendition in wanted]
+            streams = {rendition.stream: container.streams[rendition.stream] for rendition in wanted}
+            for packet in read_packets(container, list(streams.values())):
+                for track in tracks:
+                    if track.rendition.stream == packet.stream.index:
+                        track.add(packet)
+    return tuple(track.result(plan.origin_s, plan.duration_s) for track in tracks)
+
+
+def _track(rendition: TextRendition, stream: Stream) -> _Track:
+    codec = codec_name(stream)
+    if rendition.captions or codec == OWN_TRACK:
+        return _Captions(rendition, CaptionTrack(rendition.captions or FIELDS[0], codec))
+    return _Track(rendition)
 
 
 def plain_text(dialogue: str) -> str:
@@ -128,6 +144,25 @@ class _Track:
             gone_s = min(duration_s, end_s - origin_s, start_s - origin_s + LONGEST_S)
             if gone_s > shown_s:
                 yield Cue(start_s=shown_s, end_s=gone_s, text=text)
+
+
+class _Captions(_Track):
+    """Closed captions while they are read: what is shown when is known only once all of them are there."""
+
+    def __init__(self, rendition: TextRendition, track: CaptionTrack) -> None:
+        super().__init__(rendition)
+        self._track = track
+
+    def add(self, packet: Packet[Stream]) -> None:
+        """Keep what a packet carries."""
+        self._track.add(packet)
+
+    def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
+        """The rendition, on the asset's clock."""
+        lines = self._track.lines(origin_s + duration_s)
+        self.lines = [(start_s, end_s, plain_text(text)) for start_s, end_s, text in lines[:MOST_CUES]]
+        self.dropped = max(0, len(lines) - MOST_CUES) + self._track.dropped
+        return super().result(origin_s, duration_s)
 
 
 def _dialogues(packet: Packet[Stream]) -> Iterator[str]:

@@ -52,6 +52,7 @@ class Packets:
         corrupt: the container says that data is missing.
         turned_back: whether the decoding times, which must rise, fall somewhere by more than carelessness explains.
         untimed: no packet has a time, as in a bare H.264 or HEVC stream; `pts` is counted up from durations then.
+        captions: fields (1, 2) of which pictures carry closed captions.
     """
 
     pts: Ticks
@@ -62,6 +63,7 @@ class Packets:
     corrupt: Flags
     turned_back: bool = False
     untimed: bool = False
+    captions: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pts)

@@ -226,6 +226,18 @@ def test_text_renditions_are_a_group_of_their_own(asset: Asset, tmp_path: Path) 
     assert not (tmp_path / "text-2").exists()
 
 
+def test_closed_captions_are_told_from_subtitles(asset: Asset, tmp_path: Path) -> None:
+    text = TextRendition(
+        name="text", stream=0, language=None, label="Closed captions", default=False, forced=False, captions=1
+    )
+    plan = replace(asset.plan, text=(text,))
+    cues = (Cue(start_s=Fraction(1, 2), end_s=Fraction(1), text="[door slams]"),)
+    manifest = package_asset(plan, asset.info, [], [], asset.media, tmp_path, [TextResult(name="text", cues=cues)])
+    verify_asset(plan, manifest, asset.media, tmp_path)
+    assert "public.accessibility.transcribes-spoken-dialog" in (tmp_path / "master.m3u8").read_text()
+    assert 'value="caption"' in (tmp_path / "manifest.mpd").read_text()
+
+
 def test_an_asset_larger_than_32_bits_gets_wide_offsets(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
     from encoders import progressive
 

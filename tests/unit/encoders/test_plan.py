@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from fractions import Fraction
 
+import planned
 import pytest
 from described_sources import audio, source, video
 from hypothesis import given
@@ -236,6 +237,16 @@ def test_the_key_says_everything_that_is_made() -> None:
         plan_asset(source(video(), audio()), DEFAULT, 2, "x264"),
     ]
     assert len({plan.asset_key, *(other.asset_key for other in others)}) == 6
+
+
+def test_text_in_tracks_of_its_own_keeps_the_key_that_it_had_before_there_were_captions() -> None:
+    track = SubtitleTrack(stream=5, codec="subrip", language="fre", title=None, default=False, forced=True)
+    keys = [
+        plan_asset(replace(planned.INFO, subtitles=(replace(track, captions=field),)), DEFAULT, 2, "x264").asset_key
+        for field in (0, 1, 2)
+    ]
+    assert keys[0] == "24ba4b5d1d2b6ad09073"
+    assert len(set(keys)) == 3
 
 
 def test_values_refuse_what_is_empty_or_off_the_grid() -> None:
