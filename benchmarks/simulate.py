@@ -9,7 +9,7 @@ priority.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -31,8 +31,8 @@ HEIGHT_SHARES = (0.7, 0.2, 0.1)
 class Policy(Protocol):
     """What decides: the production scheduler, or something to compare it with."""
 
-    def handle(self, event: Event) -> list[Instruction]:
-        """Instructions that follow from an event."""
+    def handle_all(self, happened: Iterable[Event]) -> list[Instruction]:
+        """Instructions that follow from what happened, all of it at once."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -210,9 +210,9 @@ class Simulation:
         )
         self.observe(self, job, "submitted")
 
-    def _handle(self, event: Event) -> None:
-        self.decisions += 1
-        for instruction in self.policy.handle(event):
+    def _handle(self, *happened: Event) -> None:
+        self.decisions += len(happened)
+        for instruction in self.policy.handle_all(happened):
             if isinstance(instruction, StartTask):
                 self._start(instruction)
             elif isinstance(instruction, StopTask):
@@ -243,14 +243,15 @@ class Simulation:
         job = self.jobs[start.job_id]
         spent_s = running.seconds - max(0.0, running.ends_at - self.now)
         self.served.append((self.now, job.tier, spent_s))
-        self._handle(
-            TaskDone(
-                at=self.now, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, engine_s=spent_s
-            )
+        done = TaskDone(
+            at=self.now, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, engine_s=spent_s
         )
         if start.task_id.endswith("/inspect"):
-            self._handle(TasksAdded(at=self.now, job_id=job.job_id, tasks=_plan(job)))
+            # As the dispatcher has them: what was found comes with the news that it was.
+            self._handle(done, TasksAdded(at=self.now, job_id=job.job_id, tasks=_plan(job)))
             self.observe(self, job, "planned")
+        else:
+            self._handle(done)
 
 
 def _plan(job: SimulatedJob) -> tuple[TaskSpec, ...]:
@@ -297,9 +298,22 @@ class SimplePolicy:
         self._left: dict[str, int] = {}
         self._dependents: dict[str, list[str]] = {}
 
-    def handle(self, event: Event) -> list[Instruction]:
+    def handle_all(self, happened: Iterable[Event]) -> list[Instruction]:
         """Knows arrivals, plans, ends and slots; nothing ever fails here."""
         out: list[Instruction] = []
+        for event in happened:
+            self._take_in(event, out)
+        while self._idle and self._ready:
+            _, _, job_id, task_id = heappop(self._ready)
+            out.append(
+                StartTask(
+                    job_id=job_id, task_id=task_id, attempt=1, worker_id=self._idle.pop(), backend="cpu",
+                    timeout_s=3600.0,
+                )
+            )  # fmt: skip
+        return out
+
+    def _take_in(self, event: Event, out: list[Instruction]) -> None:
         if isinstance(event, WorkerJoined):
             self._idle.append(event.worker.worker_id)
         elif isinstance(event, JobSubmitted):
@@ -311,15 +325,6 @@ class SimplePolicy:
             self._add(event.job_id, tuple(event.tasks))
         elif isinstance(event, TaskDone):
             self._done(event, out)
-        while self._idle and self._ready:
-            _, _, job_id, task_id = heappop(self._ready)
-            out.append(
-                StartTask(
-                    job_id=job_id, task_id=task_id, attempt=1, worker_id=self._idle.pop(), backend="cpu",
-                    timeout_s=3600.0,
-                )
-            )  # fmt: skip
-        return out
 
     def _add(self, job_id: str, tasks: tuple[TaskSpec, ...]) -> None:
         for spec in tasks:

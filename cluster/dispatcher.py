@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -106,10 +106,7 @@ class Dispatcher:
 
     async def _decide_forever(self) -> None:
         while True:
-            batch = [await self.inbox.get()]
-            while not self.inbox.empty() and len(batch) < BATCH_LIMIT:
-                batch.append(self.inbox.get_nowait())
-            await self._decide(batch)
+            await self._decide(await self.inbox.get())
 
     async def _claim_forever(self, doorbell: Callable[[float], Awaitable[None]]) -> None:
         while True:
@@ -188,14 +185,14 @@ class Dispatcher:
 
     # -- deciding
 
-    async def _decide(self, items: Iterable[events.Event | Finished]) -> None:
-        """Feed some events to the engine, write its decisions in one transaction, then act on them."""
-        decided: list[instructions.Instruction] = []
+    async def _decide(self, first: events.Event | Finished) -> None:
+        """Feed the engine all that has happened, write what it decides in one transaction, then act on it."""
         async with self._tokens:
+            items = [first]  # and what came while others wrote: a job claimed meanwhile may be the next
+            while not self.inbox.empty() and len(items) < BATCH_LIMIT:
+                items.append(self.inbox.get_nowait())
             batch = Batch()
-            for item in items:
-                for event in self._events_of(item, batch):
-                    decided += self.engine.handle(event)
+            decided = self.engine.handle_all([event for item in items for event in self._events_of(item, batch)])
             for each in decided:
                 self.books.record(each, batch)
             if batch:

@@ -14,12 +14,17 @@ TWINNED = frozenset({TaskKind.SEGMENT, TaskKind.AUDIO})
 """Tasks whose results are content-addressed, so that two attempts at once cannot disturb each other."""
 
 
-def assign(ledger: Ledger) -> None:
-    """Fills free places until there is no place or no task for them. Work-conserving."""
+def note_begun(ledger: Ledger) -> None:
+    """Where an attempt has ended, the one that was staged behind it begins."""
     for worker in ledger.advanced:
         if worker.attempts and worker.attempts[0].begun_at is None:
             worker.attempts[0].begun_at = ledger.now
     ledger.advanced.clear()
+
+
+def assign(ledger: Ledger) -> None:
+    """Fills free places until there is no place or no task for them. Work-conserving."""
+    note_begun(ledger)
     _fill(ledger, ledger.idle)
     _fill(ledger, ledger.spare)
 

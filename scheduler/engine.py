@@ -1,4 +1,4 @@
-"""The only door: an event goes in, instructions come out.
+"""The only door: events go in, instructions come out.
 
     scheduler = Scheduler(SchedulerSettings())
     for event in events:
@@ -11,11 +11,11 @@ as a test, and the simulator in benchmarks/ runs this very code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from scheduler import events, fleet, intake, outcomes
-from scheduler.assign import assign, start_twins
+from scheduler.assign import assign, note_begun, start_twins
 from scheduler.audit import audit
 from scheduler.calibration import Calibration, stage_of
 from scheduler.events import Event
@@ -73,11 +73,21 @@ class Scheduler:
         Time never runs backwards: an event with an earlier `at` than one before counts as happening at that one's time.
         An event that does not fit (late, doubled, unknown) changes nothing but the time.
         """
+        return self.handle_all((event,))
+
+    def handle_all(self, happened: Iterable[Event]) -> list[Instruction]:
+        """What must be done now that all of this happened, in this order; as `handle`, but one decision for all.
+
+        No slot is given away before everything is taken in. Else the slot on which a source was inspected would go to
+        somebody else's work a moment before the tasks of that source are known, whoever's turn it is.
+        """
         ledger = self._ledger
         self._outlook = None
-        ledger.now = max(ledger.now, event.at)
         ledger.out = []
-        _HANDLERS[type(event)](ledger, event)
+        for event in happened:
+            ledger.now = max(ledger.now, event.at)
+            _HANDLERS[type(event)](ledger, event)
+            note_begun(ledger)
         ledger.fire_timers()
         sweeps = ledger.now >= ledger.sweep_at
         if sweeps:

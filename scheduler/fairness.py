@@ -414,7 +414,8 @@ class FairQueue:
             return
         if not tier.mask:
             first_tier = self._first_tier(self.mask()) or self._last
-            tier.key = max(tier.key, max(self._virtual, first_tier.key) - tier.burst_s)
+            lifted = max(self._virtual, first_tier.key) - tier.burst_s
+            tier.key = max(tier.key, lifted) if tier.served_s else lifted  # its first work comes from idleness, too
         tier.mask |= bit
 
     def _deactivate(self, leaf: JobLeaf, bit: int) -> None:

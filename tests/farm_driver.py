@@ -70,9 +70,9 @@ class Farm:
         self.saved_jobs: dict[str, SaveJob] = {}
         self.finished: dict[str, FinishJob] = {}
 
-    def handle(self, event: Any) -> list[Instruction]:
-        """One event; what it led to is kept, checked and returned."""
-        out = self.scheduler.handle(event)
+    def handle(self, *happened: Any) -> list[Instruction]:
+        """One event, or several at once; what they led to is kept, checked and returned."""
+        out = self.scheduler.handle_all(happened)
         self.scheduler.validate()
         for instruction in out:
             if isinstance(instruction, StartTask):
@@ -134,12 +134,13 @@ class Farm:
 
     def done(self, task_id: str, *, after: float = 1.0, start: StartTask | None = None) -> list[Instruction]:
         self.now += after
-        start = start or self.start_of(task_id)
-        self.running.pop((task_id, start.attempt), None)
-        return self.handle(
-            events.TaskDone(
-                at=self.now, task_id=task_id, attempt=start.attempt, worker_id=start.worker_id, engine_s=max(after, 0.1)
-            )
+        return self.handle(self.success(start or self.start_of(task_id), max(after, 0.1)))
+
+    def success(self, start: StartTask, engine_s: float = 1.0) -> events.TaskDone:
+        """The news that an attempt succeeded; it does not run any more."""
+        self.running.pop((start.task_id, start.attempt), None)
+        return events.TaskDone(
+            at=self.now, task_id=start.task_id, attempt=start.attempt, worker_id=start.worker_id, engine_s=engine_s
         )
 
     def fail(

@@ -155,6 +155,25 @@ async def test_a_paid_job_overtakes_at_the_next_free_slot(stage: Stage) -> None:
     assert running
 
 
+async def test_a_slot_on_which_a_source_was_inspected_goes_on_with_it_before_others(stage: Stage) -> None:
+    dispatcher, pool = stage.dispatcher("a")
+    for number in range(6):
+        await stage.submit(f"f{number}")
+    paid = await stage.submit("p", "paid")
+    begun: list[int] = []
+
+    def answer(request: TaskRequest) -> Outcome:
+        if request.job_id == paid and request.kind is TaskKind.INSPECT:
+            begun.append(len(pool.asked))
+        return succeed(request)
+
+    pool.answer = answer
+    async with at_work(dispatcher):
+        await stage.until(paid, JobState.COMPLETED)
+    following = [request.job_id for request in pool.asked[begun[0] : begun[0] + 3]]
+    assert following.count(paid) >= 2, "one slot may have been given away in the same moment"
+
+
 async def test_a_second_answer_of_an_inspection_changes_no_plan(stage: Stage) -> None:
     dispatcher, pool = stage.dispatcher("a")
     job_id = await stage.submit("1")

@@ -49,6 +49,23 @@ def test_the_plan_may_come_before_the_inspection_is_reported() -> None:
     assert starts(farm.done("a/inspect")) == [("a/s0", 1)]
 
 
+def test_a_slot_is_given_away_when_all_that_happened_is_known() -> None:
+    farm = Farm()
+    farm.join()
+    farm.submit("b", (task("b/inspect", TaskKind.INSPECT),), user="v", tier=Tier.PAID, still_open=True)
+    farm.submit("a", plan("a", 9))
+    added = events.TasksAdded(at=5.0, job_id="b", tasks=plan("b", 2))
+    assert starts(farm.handle(farm.success(farm.start_of("b/inspect")), added)) == [("b/s0", 1)]
+
+
+def test_a_job_that_comes_and_is_cancelled_at_once_starts_nothing() -> None:
+    farm = Farm()
+    farm.join()
+    came = events.JobSubmitted(at=1.0, job_id="a", user_id="u", tier=Tier.FREE, tasks=plan("a", 2))
+    gone = events.CancelRequested(at=1.0, job_id="a")
+    assert starts(farm.handle(came, gone)) == []
+
+
 def test_a_plan_that_comes_twice_changes_nothing() -> None:
     farm = Farm()
     farm.join()

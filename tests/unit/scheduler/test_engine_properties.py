@@ -37,12 +37,13 @@ class World(Farm):
         self.reported: list[StartTask] = []
         self.jobs = 0
 
-    def handle(self, event: object) -> list[Instruction]:
-        if isinstance(event, events.WorkerLost):
-            self.here.discard(event.worker_id)
-        if isinstance(event, events.WorkerJoined):
-            self.here.add(event.worker.worker_id)
-        out = super().handle(event)
+    def handle(self, *happened: object) -> list[Instruction]:
+        for event in happened:
+            if isinstance(event, events.WorkerLost):
+                self.here.discard(event.worker_id)
+            if isinstance(event, events.WorkerJoined):
+                self.here.add(event.worker.worker_id)
+        out = super().handle(*happened)
         for entry in out:
             if isinstance(entry, StartTask):
                 self._check_start(entry)
@@ -99,6 +100,11 @@ class World(Farm):
             self.handle(events.DeviceChecked(at=self.now, device_id=device, healthy=choice % 3 != 0))
         elif kind == 13 and self.reported:
             self._say_again(self.reported[choice % len(self.reported)], choice)
+        elif kind == 14 and start is not None and choice % 2:
+            self.reported.append(start)
+            owner = start.job_id
+            added = events.TasksAdded(at=self.now, job_id=owner, tasks=self._tasks(owner, choice))
+            self.handle(self.success(start), added, events.Tick(at=self.now))
         elif kind == 14:
             self.handle(events.TasksAdded(at=self.now, job_id=job, tasks=self._tasks(job, choice)))
         elif kind == 15 and start is not None:

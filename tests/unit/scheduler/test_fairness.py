@@ -404,6 +404,14 @@ def test_a_burst_lets_a_tier_overtake_at_once_but_only_once() -> None:
     assert later.count("free") == pytest.approx(5, abs=1)
 
 
+def test_a_tier_begins_with_its_burst() -> None:
+    fair = queue()
+    fair.tiers[Tier.PAID].burst_s = 2.0
+    add(fair, "free", 500)
+    add(fair, "paid", 100, tier=Tier.PAID)
+    assert [serve(fair) for _ in range(16)] == ["paid"] * 16
+
+
 def test_the_bound_grows_with_what_it_says() -> None:
     def bound(tier: Tier = Tier.FREE, **changed: float) -> float:
         terms: dict[str, float] = {"users": 10, "largest_task_s": 5.0, "slots": 20, "error_s": 0.1, "pace": 1.0}
