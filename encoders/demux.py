@@ -77,6 +77,8 @@ _OTHER_FILES = (
 )
 _PICTURE_BRANDS = (b"heic", b"heix", b"heim", b"mif1", b"avif")
 """Major brands of still pictures. Source: ISO/IEC 23008-12, 10; AV1 Image File Format 1.1."""
+_PIECES = (b"moof", b"sidx", b"styp", b"emsg", b"prft")
+"""Boxes that begin a media segment. Source: ISO/IEC 23000-19, 7.3.2.3."""
 _SNIFFED_BYTES = 4096
 
 _SEEK_BACK_S = (Fraction(0), Fraction(1, 2), Fraction(2), Fraction(10), Fraction(60))
@@ -147,7 +149,12 @@ def _open_error(error: Exception, head: bytes) -> FarmError:
         return ResourceExceeded("The file's headers ask for more memory than one source may have. Export it again.")
     if isinstance(error, av.error.ArgumentError):  # the demuxer is not on the list
         return ForbiddenFormat(f"This kind of file is not taken. {WHAT_TO_DO}")
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"styp") or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+    if head[4:8] in _PIECES:
+        return Damaged(
+            "The file is a piece of a stream without the stream's beginning (its initialisation segment). "
+            "Join all of its pieces, or export it again as one file."
+        )
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide") or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
         return Damaged(
             "The file's index is missing or broken, as after an upload or export that stopped early. Export it again."
         )

@@ -42,6 +42,8 @@ TRANSFERS = frozenset((1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18))
 MATRICES = frozenset((0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
 FULL_RANGE = 2
 """AVCOL_RANGE_JPEG."""
+MOST_SIDE_DATA = 64
+"""Kinds of side data that a frame can have, and some to come. Source: AVFrameSideDataType, 32 of them in FFmpeg 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,12 +257,37 @@ def _assigned(known: frozenset[int], *codes: int) -> int:
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
-    # A mapping by type whose iteration gives the values, whatever the annotations say.
-    for data in cast(Iterable[SideData], frame.side_data):
+    for data in _side_data(frame):
         if data.type == SideDataType.DISPLAYMATRIX and data.buffer_size >= 36:
             a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
             return a, b, c, d
     return 1, 0, 0, 1
+
+
+def _side_data(frame: VideoFrame) -> Iterable[SideData]:
+    """What a frame carries beside its picture.
+
+    One kind that PyAV has no name for makes it refuse all of them: Exif of a camera's JPEG, views of spatial HEVC.
+    Such kinds are taken off by a filter first.
+    """
+    # A mapping by type whose iteration gives the values, whatever the annotations say.
+    try:
+        return cast(Iterable[SideData], frame.side_data)
+    except ValueError:
+        return cast(Iterable[SideData], _without(frame, range(len(SideDataType), MOST_SIDE_DATA)).side_data)
+
+
+def _without(frame: VideoFrame, kinds: Iterable[int]) -> VideoFrame:
+    graph = Graph()
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+    )
+    for name, arguments in [*(("sidedata", f"mode=delete:type={kind}") for kind in kinds), ("buffersink", None)]:
+        last.link_to(following := graph.add(name, arguments))
+        last = following
+    graph.configure()
+    graph.push(frame)
+    return cast(VideoFrame, graph.pull())
 
 
 def orientation(matrix: tuple[int, int, int, int]) -> tuple[int, bool]:

@@ -366,4 +366,5 @@ def content_type_of(path: Path) -> str:
     """Content type by the file's name; MP4 when the name says nothing, since the farm looks at the bytes anyway."""
     known = {".mkv": "video/x-matroska", ".ts": "video/mp2t", ".m2ts": "video/mp2t", ".mxf": "application/mxf"}
     suffix = path.suffix.lower()
-    return known.get(suffix) or mimetypes.guess_type(f"x{suffix}")[0] or "video/mp4"
+    # Case means nothing in a content type, and is not always small in the registry: audio/AMR.
+    return known.get(suffix) or (mimetypes.guess_type(f"x{suffix}")[0] or "video/mp4").lower()

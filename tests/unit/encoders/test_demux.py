@@ -45,6 +45,7 @@ NOT_MEDIA: dict[str, tuple[bytes, type[FarmError], str]] = {
     "script": (b"#!/bin/sh\nexit 0\n", NotAVideo, "script"),
     "noise": (bytes(range(256)) * 20, NotAVideo, "no media file"),
     "mp4 without an index": (b"\x00\x00\x00\x18ftypisom\0\0\0\0isommp42" + bytes(64), Damaged, "index is missing"),
+    "one segment of a stream": (b"\x00\x00\x00\x08styp\x00\x00\x00\x08moof" + bytes(64), Damaged, "piece of a stream"),
     "mkv without anything": (b"\x1aE\xdf\xa3" + bytes(200), Damaged, "index is missing"),
 }
 
