@@ -26,7 +26,7 @@ from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
-from encoders.sidetracks import caption_tracks, read_chapters, read_sound, read_subtitles
+from encoders.sidetracks import caption_tracks, is_part, read_chapters, read_sound, read_subtitles
 from encoders.timeline import Packets, Ticks
 
 WINDOWS = (0.25, 0.5, 0.8)
@@ -351,7 +351,14 @@ def _sane_sar(stream: VideoStream) -> Fraction:
 def _sound_tracks(
     path: Path, container: InputContainer, packets: dict[int, Packets], warnings: list[str]
 ) -> tuple[AudioTrack, ...]:
-    found = [read_sound(path, stream, packets[stream.index], warnings) for stream in container.streams.audio]
+    parts = [stream for stream in container.streams.audio if is_part(stream, container.format.name)]
+    whole = [stream for stream in container.streams.audio if stream not in parts]
+    if parts:
+        numbers = ", ".join(str(stream.index) for stream in parts)
+        warnings.append(
+            f"Sound is told apart by direction: the tracks for more than two loudspeakers ({numbers}) were left out."
+        )
+    found = [read_sound(path, stream, packets[stream.index], warnings) for stream in whole]
     return tuple(track for track in found if track is not None)
 
 

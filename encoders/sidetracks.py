@@ -57,6 +57,15 @@ def title_of(stream: Stream) -> str | None:
     return clean_name(stream.metadata.get("title") or stream.metadata.get("name"))
 
 
+def is_part(stream: Stream, container: str) -> bool:
+    """Whether a track is a part of another one: immersive audio (IAMF) has one for each pair of loudspeakers.
+
+    The first, which is none, is what two loudspeakers play. In MPEG-TS the same flag marks descriptions to be mixed in,
+    which can be listened to by themselves.
+    """
+    return "mov" in container.split(",") and bool(stream.disposition & Disposition.dependent)
+
+
 def read_sound(path: Path, stream: AudioStream, packets: Packets, warnings: list[str]) -> AudioTrack | None:
     """One sound track, if its first packets decode; otherwise None and a warning."""
     label = f"Sound track {stream.index}"

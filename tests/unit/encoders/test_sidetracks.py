@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
-from encoders.sidetracks import NAME_LENGTH, clean_language, clean_name
+import pytest
+from av.stream import Disposition
+
+from encoders.sidetracks import NAME_LENGTH, clean_language, clean_name, is_part
 
 
 @pytest.mark.parametrize(
@@ -42,3 +46,17 @@ def test_names_become_one_printable_line(text: str | None, clean: str | None) ->
 )
 def test_languages_are_codes_or_nothing(code: str | None, clean: str | None) -> None:
     assert clean_language(code) == clean
+
+
+@pytest.mark.parametrize(
+    ("container", "disposition", "part"),
+    [
+        ("mov,mp4,m4a,3gp,3g2,mj2", Disposition.dependent, True),
+        ("mov,mp4,m4a,3gp,3g2,mj2", Disposition.dependent | Disposition.default, True),
+        ("mov,mp4,m4a,3gp,3g2,mj2", Disposition.default, False),
+        ("mpegts", Disposition.dependent, False),
+    ],
+)
+def test_loudspeakers_of_immersive_audio_are_no_tracks(container: str, disposition: Disposition, part: bool) -> None:
+    stream: Any = SimpleNamespace(disposition=disposition)
+    assert is_part(stream, container) is part
