@@ -117,6 +117,21 @@ def test_every_matrix_range_and_depth_becomes_bt709(form: str, matrix: int, full
     assert np.abs(error.mean(0)).max() < 0.8
 
 
+@pytest.mark.parametrize("matrix", [1, 5, 6])
+def test_what_lies_above_white_and_below_black_stays_there(matrix: int) -> None:
+    frame = VideoFrame(WIDTH, HEIGHT, "yuv420p")
+    codes = np.linspace(1, 254, len(PATCHES)).round()
+    for plane, values in zip(
+        frame.planes, (spread(codes), spread(0 * codes + 128), spread(0 * codes + 128)), strict=True
+    ):
+        values = values[:: HEIGHT // plane.height, :: WIDTH // plane.width]
+        padded = np.zeros((plane.height, plane.line_size), np.uint8)
+        padded[:, : plane.width] = values
+        plane.update(padded)
+    frame.colorspace, frame.color_range = matrix, 1
+    assert np.abs(codes_of(painted(stamped(frame)))[:, 0] - codes).max() <= 1
+
+
 def test_yuvj_is_full_range_whatever_the_tags_say() -> None:
     frame = yuv_frame("yuvj420p", 6, full=True)
     assert np.abs(codes_of(painted(frame)) - due(PATCHES)).max() <= 2.5

@@ -36,23 +36,49 @@ def test_high_definition_passes_untouched_and_the_rest_is_a_cascade() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "matrix", "code_range"),
     [
-        ({"colour": Colour(matrix=6)}, ["in_color_matrix=smpte170m", "in_range=limited"]),
-        ({"colour": Colour(matrix=5)}, ["in_color_matrix=bt470bg"]),
-        ({"colour": Colour(matrix=1, range=ColourRange.FULL)}, ["in_color_matrix=bt709", "in_range=full"]),
-        ({"form": "yuvj420p"}, ["in_range=full"]),
-        ({"form": "yuv422p10le"}, ["in_color_matrix=bt709", "in_range=limited"]),
-        ({"form": "gbrp", "colour": Colour(matrix=0)}, ["in_range=full"]),
-        ({"width": 720, "height": 576, "colour": Colour()}, ["in_color_matrix=smpte170m"]),
+        ({"colour": Colour(matrix=6)}, "smpte170m", "tv"),
+        ({"colour": Colour(matrix=5)}, "bt470bg", "tv"),
+        ({"colour": Colour(matrix=9, primaries=1)}, "bt2020nc", "tv"),
+        ({"colour": Colour(matrix=1, range=ColourRange.FULL)}, "bt709", "pc"),
+        ({"form": "yuvj420p"}, "bt709", "pc"),
+        ({"form": "uyvy422", "colour": Colour(matrix=6)}, "smpte170m", "tv"),
+        ({"width": 720, "height": 576, "colour": Colour()}, "smpte170m", "tv"),
     ],
 )
-def test_all_else_is_converted_by_what_it_says(changed: dict[str, object], words: list[str]) -> None:
+def test_other_matrices_and_ranges_are_recoded_once_the_size_is_right(
+    changed: dict[str, object], matrix: str, code_range: str
+) -> None:
+    steps = convert_steps(shape(**changed), 640, 360)  # type: ignore[arg-type]
+    assert [step.filter for step in steps] == ["scale", "format", "colorspace"]
+    scaled = dict(part.split("=") for part in steps[0].arguments.split(":")[3:])
+    # What is scaled stays as it is coded: the scaler's way to another matrix leads through RGB, which cuts off.
+    assert scaled["in_range"] == scaled["out_range"] == {"tv": "limited", "pc": "full"}[code_range]
+    assert scaled["in_color_matrix"] == scaled["out_color_matrix"]
+    for word in (f"ispace={matrix}", f"irange={code_range}", "all=bt709", "range=tv"):
+        assert word in steps[2].arguments.split(":")
+
+
+def test_of_the_right_size_a_picture_is_only_recoded() -> None:
+    assert [step.filter for step in convert_steps(shape(640, 360, colour=Colour()), 640, 360)] == ["colorspace"]
+    assert [step.filter for step in convert_steps(shape(641, 361, colour=Colour()), 640, 360)] == ["crop", "colorspace"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"form": "yuv422p10le"}, ["in_color_matrix=bt709", "in_range=limited", "out_range=limited"]),
+        ({"form": "gbrp", "colour": Colour(matrix=0)}, ["in_range=full", "out_range=limited"]),
+        ({"form": "gray", "colour": Colour(range=ColourRange.FULL)}, ["in_range=full", "out_range=limited"]),
+    ],
+)
+def test_other_formats_are_only_scaled(changed: dict[str, object], words: list[str]) -> None:
     steps = convert_steps(shape(**changed), 640, 360)  # type: ignore[arg-type]
     assert [step.filter for step in steps] == ["scale", "format"]
     assert steps[1].arguments == "yuv420p"
-    for word in [*words, "out_color_matrix=bt709", "out_range=limited"]:
-        assert word in steps[0].arguments
+    for word in [*words, "out_color_matrix=bt709"]:
+        assert word in steps[0].arguments.split(":")
 
 
 def test_rgb_has_no_matrix_to_read() -> None:
@@ -123,9 +149,9 @@ def test_a_turned_picture_is_scaled_before_it_is_turned() -> None:
 )
 def test_light_that_is_not_bt709s_goes_through_the_table(colour: Colour, light: Light | None) -> None:
     assert read_light(shape(colour=colour)) is light
-    filters = [step.filter for step in convert_steps(shape(form="yuv420p10le", colour=colour), 1280, 720)]
-    assert ("haldclut" in filters) is (light is not None)
-    assert filters[-1] == "format"
+    steps = convert_steps(shape(form="yuv420p10le", colour=colour), 1280, 720)
+    assert ("haldclut" in [step.filter for step in steps]) is (light is not None)
+    assert steps[-1].arguments.endswith("yuv420p")
 
 
 def test_sample_aspect_is_squared_by_the_renditions_size() -> None:
