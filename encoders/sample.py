@@ -22,11 +22,12 @@ from av.filter import Graph
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from encoders.demux import MAX_PIXELS, MEDIA_ERRORS, packets_from
 from encoders.media import UNSPECIFIED, Colour, ColourRange
+from encoders.scan import codec_name
 
 HEAD_FRAMES = 24
 HEAD_PACKETS = 900
@@ -42,6 +43,10 @@ TRANSFERS = frozenset((1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18))
 MATRICES = frozenset((0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14))
 FULL_RANGE = 2
 """AVCOL_RANGE_JPEG."""
+HOLD_BACK = frozenset(("h264", "hevc", "vvc", "av1"))
+"""Codecs that may start at pictures which are whole only after a while (recovery points, gradual refresh); their
+decoders give out none that is not. Others decode whatever they are told to start with."""
+PREDICTED = frozenset((PictureType.P, PictureType.B, PictureType.S, PictureType.SP))
 MOST_SIDE_DATA = 64
 """Kinds of side data that a frame can have, and some to come. Source: AVFrameSideDataType, 32 of them in FFmpeg 8."""
 
@@ -134,7 +139,7 @@ def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, 
     with closing(_Onlooker(sample)) as onlooker:
         try:
             for frame in decode(packets_from(container, stream, key_pts), HEAD_PACKETS, []):
-                found = found or frame.pts == key_pts
+                found = found or (frame.pts == key_pts and starts_afresh(frame, codec_name(stream)))
                 if frame.pts is not None and frame.pts >= key_pts:
                     onlooker.look(frame)
                     seen += 1
@@ -143,6 +148,15 @@ def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, 
         except MEDIA_ERRORS:
             return found
     return found
+
+
+def starts_afresh(frame: VideoFrame, codec: str) -> bool:
+    """Whether a frame from which decoding began owes nothing to earlier ones, whatever the container says of it.
+
+    Args:
+        codec: FFmpeg's name of it.
+    """
+    return codec in HOLD_BACK or frame.key_frame or frame.pict_type not in PREDICTED
 
 
 def decode_times(container: InputContainer, stream: VideoStream, max_packets: int) -> list[int | None]:

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from encoders.demux import open_source, read_packets
 from encoders.errors import ResourceExceeded
 from encoders.media import VideoTrack
+from encoders.sample import HOLD_BACK, starts_afresh
 
 _MODERN = "h264 hevc vvc av1 vp8 vp9 theora"
 _OLDER = "mpeg1video mpeg2video mpeg4 h263 flv1 msmpeg4v1 msmpeg4v2 msmpeg4v3 wmv1 wmv2 wmv3 vc1"
@@ -30,6 +31,9 @@ _INTRA = "mjpeg prores dnxhd dvvideo ffv1 huffyuv ffvhuff utvideo jpeg2000 cfhd 
 RESTARTABLE = frozenset(f"{_MODERN} {_OLDER} {_INTRA}".split())
 """Codecs (FFmpeg's names) whose key frames owe nothing to what came before. Of the others, old ones mostly, some keep
 tables over key frames (Cinepak), and every segment is decoded from the start of the file."""
+
+MOST_LEADING = 8
+"""Frames that may come out before the key frame that was decoded first; of older codecs, hardly ever one."""
 
 
 class FrameReader:
@@ -43,6 +47,7 @@ class FrameReader:
     def __init__(self, source: Path, video: VideoTrack, threads: int) -> None:
         self._source, self._video, self._threads = source, video, threads
         self._container: InputContainer | None = None
+        self._from_start = True
         self.lost: list[int | None] = []
         self.damaged: list[int] = []
 
@@ -68,13 +73,36 @@ class FrameReader:
             NotAVideo, ForbiddenFormat, Damaged, ResourceExceeded: as `open_source`, or a frame wants too much memory.
         """
         shown: int | None = None
-        for frame in self._decode(self.packets(from_pts)):
+        for frame in self._whole(from_pts):
             if frame.pts is None or (shown is not None and frame.pts <= shown):
                 continue
             shown = frame.pts
             if frame.is_corrupt:
                 self.damaged.append(frame.pts)
             yield frame
+
+    def _whole(self, from_pts: int | None) -> Iterator[VideoFrame]:
+        """Frames from a key frame on; from the start of the file where the container calls others key frames too.
+
+        The probe tries a few of them only.
+        """
+        packets = self.packets(from_pts)
+        first = next(packets, None)
+        if first is None:
+            return
+        frames = self._decode(chain([first], packets))
+        if not self._from_start and self._video.codec not in HOLD_BACK:
+            head: list[VideoFrame] = []
+            for frame in frames:
+                head.append(frame)
+                if len(head) == MOST_LEADING or (frame.pts is not None and frame.pts >= (first.pts or 0)):
+                    break
+            if all(starts_afresh(frame, self._video.codec) for frame in head if frame.pts == first.pts):
+                yield from head
+            else:
+                self.lost.clear()
+                frames = self._decode(self.packets(None))
+        yield from frames
 
     def _open(self) -> VideoStream:
         self.close()
@@ -90,6 +118,7 @@ class FrameReader:
 
         For decoders other than FFmpeg's; `frames` uses it too, so take one or the other.
         """
+        self._from_start = False
         for target in _further_back(self._video.keyframe_pts, from_pts):
             stream = self._open()
             assert self._container is not None
@@ -103,6 +132,7 @@ class FrameReader:
                     if from_pts is not None and packet.pts <= from_pts:
                         return chain([packet], packets)
                     break
+        self._from_start = True
         stream = self._open()
         assert self._container is not None
         return read_packets(self._container, [stream])
