@@ -1,7 +1,7 @@
 """ISO BMFF boxes: find, read and split them. Pure functions on bytes; standard library only. `mux` writes them.
 
-For files that the farm wrote itself; FFmpeg parses foreign ones, of which only edit lists are read here, in a confined
-process. All offsets are absolute in the data given, in bytes.
+For files that the farm wrote itself; FFmpeg parses foreign ones, of which edit lists and codes of codecs are read here,
+in a confined process. All offsets are absolute in the data given, in bytes.
 
 Source: ISO/IEC 14496-12 (ISO base media file format), clause numbers at the functions.
 """

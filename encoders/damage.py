@@ -27,12 +27,16 @@ def joined(spans: Iterable[Span]) -> list[Span]:
 
 
 def places(spans: Iterable[Span]) -> str:
-    """The places as words: "from 3.04 to 3.92 s", several of them separated by commas; "somewhere" for none."""
-    found = joined((max(Fraction(0), begin_s), end_s) for begin_s, end_s in spans)
+    """The places as words: "from 3.04 to 3.92 s", several of them separated by commas; "somewhere" for none.
+
+    What lies before the asset begins has no place in it, and is named only if there is nothing else.
+    """
+    known = list(spans)
+    found = joined((max(Fraction(0), begin_s), end_s) for begin_s, end_s in known if end_s > 0)
     named = [f"{float(begin_s):.2f} to {float(end_s):.2f} s" for begin_s, end_s in found[:MOST_PLACES]]
     more = len(found) - MOST_PLACES
     if not named:
-        return "somewhere"
+        return "before its beginning" if known else "somewhere"
     return f"from {', '.join(named)}" + (f" and in {more} more places" if more > 0 else "")
 
 

@@ -14,14 +14,11 @@ from pathlib import Path
 
 from encoders.boxes import Box, MalformedBoxes, find_boxes
 from encoders.demux import open_source, read_packets
+from encoders.moov import full_box_number, read_moov
 
 MOST_LATE_S = Fraction(38, 1000)
 """Sound that is early by less than 45 ms is not noticed, and players that go by FFmpeg's times (Chrome, mpv) show such
 files without the shift: it stays below, so that nobody finds either wrong. Source: ITU-R BT.1359, 2."""
-MOST_BOXES = 100_000
-"""Before the moov. More are fragments, whose edit lists FFmpeg applies exactly."""
-MOST_HEADER_BYTES = 64 << 20
-"""Of a moov that is read for its edit lists; a day's has fewer."""
 
 
 def picture_late_s(path: Path, stream: int, first_pts: int, step_s: Fraction) -> Fraction:
@@ -36,7 +33,7 @@ def picture_late_s(path: Path, stream: int, first_pts: int, step_s: Fraction) ->
     with open_source(path) as container:
         track = container.streams[stream]
         time_base = track.time_base
-        edit = _first_edit(_moov(path), track.id)
+        edit = _first_edit(read_moov(path), track.id)
     if edit is None or not time_base:
         return Fraction(0)
     empty_s, begin = edit
@@ -60,9 +57,9 @@ def _first_shown(path: Path, stream: int, begin: int) -> int | None:
 def _first_edit(moov: bytes, track_id: int) -> tuple[Fraction, int] | None:
     """(empty time before it in seconds, its begin in ticks of the track) of a track's first edit; None without one."""
     try:
-        scale = _number(moov, next(find_boxes(moov, "mvhd")), 12, 20)
+        scale = full_box_number(moov, next(find_boxes(moov, "mvhd")), 12, 20)
         for track in find_boxes(moov, "trak"):
-            if _number(moov, next(find_boxes(moov, "tkhd", track)), 12, 20) != track_id:
+            if full_box_number(moov, next(find_boxes(moov, "tkhd", track)), 12, 20) != track_id:
                 continue
             empty_s = Fraction(0)
             for length, begin in _edits(moov, next(find_boxes(moov, "edts/elst", track))):
@@ -74,37 +71,7 @@ def _first_edit(moov: bytes, track_id: int) -> tuple[Fraction, int] | None:
     return None
 
 
-def _number(moov: bytes, box: Box, short: int, wide: int) -> int:
-    """A 32-bit field of a full box, at one offset or, when its times are wide, at another."""
-    offset = wide if moov[box.body] == 1 else short
-    return int(struct.unpack_from(">I", moov, box.body + offset)[0])
-
-
 def _edits(moov: bytes, box: Box) -> list[tuple[int, int]]:
     """(length in the film's ticks, begin in the track's, -1 where empty) of each edit. Source: 14496-12, 8.6.6.2."""
     form = ">Qqi" if moov[box.body] == 1 else ">Iii"
     return [(length, begin) for length, begin, _ in struct.iter_unpack(form, moov[box.body + 8 : box.end])]
-
-
-def _moov(path: Path) -> bytes:
-    """What is inside a file's moov; empty when there is none, or a larger one than is read."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        at = 0
-        for _ in range(MOST_BOXES):
-            if at + 8 > size:
-                break
-            file.seek(at)
-            head = file.read(16)
-            length, kind = struct.unpack_from(">I4s", head)
-            skip = 8
-            if length == 1 and len(head) == 16:
-                length, skip = struct.unpack_from(">Q", head, 8)[0], 16
-            length = length or size - at
-            if length < skip:
-                return b""
-            if kind == b"moov":
-                file.seek(at + skip)
-                return file.read(length - skip) if length <= MOST_HEADER_BYTES else b""
-            at += length
-    return b""

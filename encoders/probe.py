@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from encoders import timeline
@@ -23,6 +23,7 @@ from encoders.demux import ANIMATIONS, MAX_PIXELS, WHAT_TO_DO, open_source
 from encoders.edits import picture_late_s
 from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
+from encoders.moov import refuse_protected, sample_descriptions
 from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
@@ -87,6 +88,8 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
     warnings: list[str] = []
     with open_source(path) as container:
         _check_header(container, limits)
+        if _is_mov(container):
+            refuse_protected(path)
         pictures = _picture_streams(container)
         packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets))
         if container.format.name in ANIMATIONS and max((len(each) for each in packets.values()), default=0) < 2:
@@ -94,12 +97,12 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         video, copy = _first_playable(path, pictures, packets, limits, warnings)
         audio = _sound_tracks(path, container, packets, warnings)
         if pictures and video is None:
-            raise NoPlayableTrack(_why_no_picture(pictures, packets))
+            raise NoPlayableTrack(_why_no_picture(path, container, pictures, packets))
         if video is None and not audio:
-            raise NoPlayableTrack(f"The file has no track that can be played. {WHAT_TO_DO}")
+            raise NoPlayableTrack(_why_no_sound(path, container))
         bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
         _check_length(bounds, limits)
-        if video and audio and "mov" in container.format.name and packets[video.stream].discard.any():
+        if video and audio and _is_mov(container) and packets[video.stream].discard.any():
             step_s = 1 / (video.frame_rate or video.average_rate)
             video = replace(video, late_s=picture_late_s(path, video.stream, video.first_pts, step_s))
         used = [track.stream for track in (video, *audio) if track is not None]
@@ -150,11 +153,31 @@ def _picture_streams(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & still]
 
 
-def _why_no_picture(pictures: list[VideoStream], packets: dict[int, Packets]) -> str:
+def _why_no_picture(
+    path: Path, container: InputContainer, pictures: list[VideoStream], packets: dict[int, Packets]
+) -> str:
     if not any(len(packets[stream.index]) for stream in pictures):
         return f"The file declares a picture track but holds no frames of it. {WHAT_TO_DO}"
-    names = ", ".join(codec_name(stream) or "an unknown codec" for stream in pictures)
+    names = _codec_names(path, container, pictures)
     return f"No frame of the picture track ({names}) can be decoded. Export the video again, as H.264 for example."
+
+
+def _why_no_sound(path: Path, container: InputContainer) -> str:
+    if not container.streams.audio:
+        return f"The file has no track that can be played. {WHAT_TO_DO}"
+    names = _codec_names(path, container, container.streams.audio)
+    return f"The file has no picture, and its sound ({names}) cannot be decoded. Export it again, as AAC for example."
+
+
+def _codec_names(path: Path, container: InputContainer, streams: Iterable[Stream]) -> str:
+    """What tracks are coded by, as FFmpeg calls it, else as the file does."""
+    codes = sample_descriptions(path) if _is_mov(container) else {}
+    names = [codec_name(stream) or codes.get(stream.id, "").strip() for stream in streams]
+    return ", ".join(dict.fromkeys(name if name.isprintable() and name else "an unknown codec" for name in names))
+
+
+def _is_mov(container: InputContainer) -> bool:
+    return "mov" in container.format.name.split(",")
 
 
 def _first_playable(

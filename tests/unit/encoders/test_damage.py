@@ -23,6 +23,11 @@ def test_a_sentence_names_three_and_counts_the_rest() -> None:
     )
 
 
+def test_what_lies_before_the_beginning_has_no_place() -> None:
+    assert places(spans((-1, -0.5), (3, 4))) == "from 3.00 to 4.00 s"
+    assert places(spans((-1, -0.5), (-0.2, 0))) == "before its beginning"
+
+
 def test_what_is_explained_already_is_left_out() -> None:
     assert outside(spans((1, 2), (5, 6)), spans((2.3, 2.4))) == spans((5, 6))
 
