@@ -32,6 +32,9 @@ FIT_TAKEN = 0.8
 SAME_RATE = Fraction(9, 10000)
 """Two rates this close (relative) are one: a clip short enough to fit both cannot tell them apart."""
 
+ROUNDED_RATE = Fraction(1, 50_000)
+"""A claim this close (relative) to a common rate means it: 23.976, or the nanoseconds of a frame in Matroska."""
+
 LONE_FRAME_RATE = Fraction(25)
 
 REORDER_LIMIT = 32
@@ -152,6 +155,7 @@ def fit_rate(times: Ticks, time_base: Fraction, hints: Iterable[Fraction | None]
         when no rate fits. A single frame takes the first sane hint, or LONE_FRAME_RATE.
     """
     claimed = [Fraction(hint) for hint in hints if hint and RATE_RANGE[0] <= hint <= RATE_RANGE[1]]
+    claimed += [rate for rate in COMMON_RATES if any(abs(rate / claim - 1) < ROUNDED_RATE for claim in claimed)]
     if len(times) < 2:
         return next(iter(claimed), LONE_FRAME_RATE), len(times)
     step_s = step_ticks(times) * float(time_base)

@@ -126,6 +126,17 @@ class TestFitRate:
         measured = Fraction(72 * 45000, 72 * 1501 + 30)
         assert fit_rate(times, Fraction(1, 45000), [measured]) == (Fraction(30000, 1001), 72)
 
+    @pytest.mark.parametrize(("claim", "rate"), [(Fraction(2997, 125), 24), (Fraction(2997, 100), 30), (24, 0)])
+    def test_a_claim_that_rounds_a_common_rate_means_it(self, claim: Fraction, rate: int) -> None:
+        # Too short to tell 23.976 from 24 by its times, which lie nearer to 24.
+        due = Fraction(rate * 1000, 1001) if rate else Fraction(24)
+        times = np.array([3 + round(n / (rate or 24) / MS) for n in range(10)])
+        assert fit_rate(times, MS, [claim]) == (due, 10)
+
+    def test_a_claim_next_to_a_common_rate_is_kept_where_only_itself_fits(self) -> None:
+        rate = Fraction(2997, 100)
+        assert fit_rate(np.arange(0, 100 * 4_000_000, 100), Fraction(1, 2997), [rate]) == (rate, 4_000_000)
+
     def test_a_common_rate_that_only_just_fits_does_not_displace_the_hint(self) -> None:
         # 18 frames of 60.2 fps lie within 0.3 frames of 60 fps, but 60 is 0.3 % off.
         hint = Fraction(602, 10)
