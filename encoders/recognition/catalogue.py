@@ -39,8 +39,9 @@ EVERY_SAMPLE = 2
 
 BANDS, VALUES = 4, 1 << 16
 """Pieces of 16 bits in a coarse hash, and how many values one has."""
-INDEXED_HASHES = 1 << 20
-"""From so many on a part has lists (18 hours): a look into them finds most near hashes, and comparing all gets slow."""
+INDEXED_HASHES = 1 << 16
+"""From so many on (an hour) a part has lists, a third of its file at most: a look into them finds most near hashes, and
+comparing so many with those of 44 s of video takes ten times as long as the lists of a part of 50 hours."""
 
 
 class CatalogueInvalid(FarmError):
@@ -86,15 +87,12 @@ class Catalogue:
     def __repr__(self) -> str:
         return f"Catalogue({len(self.works)} works, {len(self.coarse)} hashes, {len(self.words)} words)"
 
-    def places_near(self, first: np.uint64) -> npt.NDArray[np.int64] | None:
-        """Places in `coarse` of hashes that share a band with this one; None where all must be compared."""
-        if not len(self.starts):
-            return None
-        found = []
-        for band, value in enumerate(np.array([first], "<u8").view("<u2").tolist()):
-            begin, end = self.starts[band * (VALUES + 1) + value : band * (VALUES + 1) + value + 2].tolist()
-            found.append(self.listed[band * len(self.coarse) + begin : band * len(self.coarse) + end])
-        return np.unique(np.concatenate(found)).astype(np.int64)
+    def lists_of(self, pieces: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where in `listed` the places of hashes with the same pieces begin, and how many; n x `BANDS` each."""
+        bands = np.arange(BANDS)
+        at = pieces.astype(np.int64) + bands * (VALUES + 1)
+        begins, ends = self.starts[at].astype(np.int64), self.starts[at + 1].astype(np.int64)
+        return begins + bands * len(self.coarse), ends - begins
 
     def work_of_picture(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Index of the work that each row of `pictures` belongs to."""
@@ -133,10 +131,12 @@ def open_catalogue(path: Path) -> Catalogue:
     """
     with path.open("rb") as file:
         header = _read_header(file.read(header_bytes(file.read(HEAD_BYTES))))
+    # One plain view of one mapping: each operation on an array of class memmap makes another such object.
+    mapped = np.memmap(path, np.uint8, "r").view(np.ndarray)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for name, dtype in _DTYPES.items():
         offset, count = header["arrays"].get(name, (0, 0))  # files of earlier versions have no lists
-        arrays[name] = np.memmap(path, dtype, "r", offset, (count,)) if count else np.zeros(0, dtype)
+        arrays[name] = mapped[offset : offset + count * dtype.itemsize].view(dtype)
     return Catalogue(
         works=_WORKS.validate_python(header["works"]),
         pictures=arrays["pictures"],

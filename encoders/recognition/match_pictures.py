@@ -7,9 +7,8 @@ compared with the work's samples at that place, view by view; a span counts when
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +17,12 @@ from encoders.recognition.catalogue import Catalogue
 from encoders.recognition.fingerprint import PictureMarks
 from encoders.recognition.known import Span
 from encoders.recognition.listener import SAMPLES_PER_S
+from encoders.recognition.near import NEAR_BITS, Near, bits, near_hashes
 from encoders.recognition.pictures import ASKED_VIEWS, HASH_BYTES, REGISTERED_VIEWS
 from encoders.recognition.spans import hit_spans
 
-NEAR_BITS = 60
-"""Of 256: hashes within this are of one picture. Unrelated pictures differ by 110 to 128 (docs/known-content.md)."""
-NEAR_COARSE_BITS = 20
-"""Of the first 64. Low frequencies change least: of hashes within `NEAR_BITS` nearly all are within this."""
 SAME_BITS = 6
 """A picture that near to the last one asked is not asked again: it would find the same."""
-MOST_HITS = 64
-"""Nearest samples that one asked picture may vote for; a still picture has thousands."""
 MOST_OFFSETS = 48
 """Offsets checked, those with most votes first: a copy at another speed drifts through many."""
 MOST_PAIRS = 3
@@ -45,8 +39,6 @@ CHANGED_BITS = 16
 LEAST_HITS = 8
 _AHEADS, _PAIRS = 1 << 24, 128
 """A vote is one number: work, offset (48 days of samples to both sides), pair of views."""
-BLOCK = 1 << 16
-"""Coarse hashes compared at once: their differences stay in the processor's cache."""
 
 Distances = npt.NDArray[np.int64]
 
@@ -59,22 +51,67 @@ class WorkSpan:
     span: Span
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Asked:
+    """A video's pictures, and what is asked of every part of the catalogue about them.
+
+    Attributes:
+        marks: all of them.
+        hashes: what is asked, n x 32 bytes.
+        samples: where on the video's clock.
+        views: in which of `ASKED_VIEWS`.
+    """
+
+    marks: PictureMarks
+    hashes: npt.NDArray[np.uint8]
+    samples: npt.NDArray[np.int64]
+    views: npt.NDArray[np.int64]
+
+
+def questions_of(marks: PictureMarks) -> Asked:
+    """What is asked about a video's pictures; of those that hardly differ from the last asked nothing."""
+    rows: list[int] = []
+    views: list[int] = []
+    for number, view in enumerate(ASKED_VIEWS):
+        step = 1 if number < WHOLE_VIEWS else 2
+        hashes = marks["hashes"][:, view]
+        last = -1
+        for row in range(0, len(marks), step):
+            if last < 0 or bits(hashes[row] ^ hashes[last]) > SAME_BITS:
+                last = row
+                rows.append(row)
+                views.append(number)
+    at, asked = np.array(rows, np.int64), np.array(views, np.int64)
+    return Asked(
+        marks=marks,
+        hashes=marks["hashes"][at, np.array(ASKED_VIEWS)[asked]],
+        samples=marks["sample"][at].astype(np.int64),
+        views=asked,
+    )
+
+
 def find_pictures(
-    asked: PictureMarks, catalogue: Catalogue, share: float, min_s: float, leave_out: Collection[int]
+    asked: Asked,
+    catalogue: Catalogue,
+    share: float,
+    min_s: float,
+    leave_out: Collection[int],
+    near: Callable[[npt.NDArray[np.uint8], Catalogue], Near] = near_hashes,
 ) -> list[WorkSpan]:
     """All spans of works in a video's pictures; those of one work may overlap.
 
     Args:
         share: of a span's samples, how many must agree.
         leave_out: indices of works that do not count.
+        near: finds the registered hashes that are near those asked; benchmarks try others.
     """
     found: list[WorkSpan] = []
-    if not len(asked) or not len(catalogue.coarse):
+    if not len(asked.marks) or not len(catalogue.coarse):
         return found
     covered: dict[int, npt.NDArray[np.bool_]] = {}
-    for guess in _guesses(asked, catalogue, leave_out):
-        seen = covered.setdefault(guess.work, np.zeros(len(asked), np.bool_))
-        for first, last, span in _check(asked, catalogue, guess, share, min_s):
+    for guess in _guesses(asked, catalogue, leave_out, near(asked.hashes, catalogue)):
+        seen = covered.setdefault(guess.work, np.zeros(len(asked.marks), np.bool_))
+        for first, last, span in _check(asked.marks, catalogue, guess, share, min_s):
             # A still scene agrees at many offsets: what is covered already tells nothing new.
             if not seen[first : last + 1].all():
                 seen[first : last + 1] = True
@@ -91,26 +128,17 @@ class _Guess:
     pairs: tuple[int, ...]
 
 
-def _guesses(asked: PictureMarks, catalogue: Catalogue, leave_out: Collection[int]) -> list[_Guess]:
+def _guesses(asked: Asked, catalogue: Catalogue, leave_out: Collection[int], near: Near) -> list[_Guess]:
     """What most pictures vote for, those with most votes first, none a sample next to one that is there already."""
-    votes: list[npt.NDArray[np.int64]] = []
-    for number, view in enumerate(ASKED_VIEWS):
-        last: npt.NDArray[np.uint8] | None = None
-        for row in asked if number < WHOLE_VIEWS else asked[::2]:
-            wanted = row["hashes"][view]
-            if last is not None and _bits(wanted ^ last) <= SAME_BITS:
-                continue
-            last = wanted
-            near = near_hashes(wanted, catalogue)
-            rows = catalogue.places[near // len(REGISTERED_VIEWS)]
-            works = catalogue.work_of_picture(rows)
-            ahead = catalogue.pictures["sample"][rows].astype(np.int64) - int(row["sample"])
-            pair = number * len(REGISTERED_VIEWS) + near % len(REGISTERED_VIEWS)
-            keys = (works * _AHEADS + ahead + _AHEADS // 2) * _PAIRS + pair
-            votes.append(np.unique(keys[~np.isin(works, list(leave_out))]))
-    if not votes:
+    rows = catalogue.places[near.places // len(REGISTERED_VIEWS)]
+    works = catalogue.work_of_picture(rows)
+    ahead = catalogue.pictures["sample"][rows].astype(np.int64) - asked.samples[near.questions]
+    pair = asked.views[near.questions] * len(REGISTERED_VIEWS) + near.places % len(REGISTERED_VIEWS)
+    votes = (works * _AHEADS + ahead + _AHEADS // 2) * _PAIRS + pair
+    votes = votes[~np.isin(works, list(leave_out))]
+    if not len(votes):
         return []
-    keys, counts = np.unique(np.concatenate(votes), return_counts=True)
+    keys, counts = np.unique(votes, return_counts=True)
     # Samples fall on both sides of the true offset: a neighbour's votes count, too.
     support = counts + _count_at(keys, counts, keys - _PAIRS) + _count_at(keys, counts, keys + _PAIRS)
     ranked = np.argsort(-support, kind="stable")[: MOST_OFFSETS * MOST_PAIRS * 8]
@@ -134,27 +162,6 @@ def _count_at(
     """Counts of other keys, 0 for those that are not there; `keys` rise."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, counts[places], 0)
-
-
-def near_hashes(wanted: npt.NDArray[np.uint8], catalogue: Catalogue) -> npt.NDArray[np.int64]:
-    """Places in the catalogue's coarse hashes that are within `NEAR_BITS` of a hash, the nearest `MOST_HITS`."""
-    first = wanted[:8].copy().view("<u8")[0]
-    listed = catalogue.places_near(first)
-    if listed is None:
-        candidates = []
-        for start in range(0, len(catalogue.coarse), BLOCK):
-            block = catalogue.coarse[start : start + BLOCK]
-            candidates.append(np.flatnonzero(np.bitwise_count(block ^ first) <= NEAR_COARSE_BITS) + start)
-        places = np.concatenate(candidates)
-    else:
-        places = listed[np.bitwise_count(catalogue.coarse[listed] ^ first) <= NEAR_COARSE_BITS]
-    if not len(places):
-        return places
-    rows = catalogue.places[places // len(REGISTERED_VIEWS)]
-    views = np.array(REGISTERED_VIEWS)[places % len(REGISTERED_VIEWS)]
-    distances = _bits(catalogue.pictures["hashes"][rows, views] ^ wanted)
-    near = np.flatnonzero(distances <= NEAR_BITS)
-    return np.asarray(places[near[np.argsort(distances[near], kind="stable")[:MOST_HITS]]], np.int64)
 
 
 def _check(
@@ -186,7 +193,7 @@ def _along(asked: PictureMarks, mine: int, work: PictureMarks, theirs: int, ahea
     for by in range(-REACH_SAMPLES, REACH_SAMPLES + 1):
         rows = np.minimum(np.searchsorted(samples, wanted + by), len(samples) - 1)
         there = np.flatnonzero(samples[rows] == wanted + by)
-        distances = _bits(asked["hashes"][there, mine] ^ work["hashes"][rows[there], theirs])
+        distances = bits(asked["hashes"][there, mine] ^ work["hashes"][rows[there], theirs])
         out[there] = np.minimum(out[there], distances)
     return out
 
@@ -207,12 +214,6 @@ def _pictures(hashes: npt.NDArray[np.uint8]) -> int:
     """How many different pictures follow each other."""
     count, last = 1, hashes[0]
     for each in hashes[1:]:
-        if _bits(each ^ last) > CHANGED_BITS:
+        if bits(each ^ last) > CHANGED_BITS:
             count, last = count + 1, each
     return count
-
-
-def _bits(difference: npt.NDArray[np.uint8]) -> Any:
-    """Set bits along the last axis."""
-    words = np.ascontiguousarray(difference).view(np.uint64)
-    return np.bitwise_count(words).sum(-1, dtype=np.int64)

@@ -37,6 +37,9 @@ SHORT_ERROR = 0.6
 LEAST_WORDS = 24
 """Of sound so short that it is compared whole: three seconds, beside the 2.6 s that the first word takes."""
 
+_BINS = 1 << 32
+"""A vote is one number: work, bin of an offset."""
+
 
 def find_sounds(
     asked: Words, catalogue: Catalogue, error: float, min_s: float, leave_out: Collection[int]
@@ -71,21 +74,28 @@ def _offsets(asked: Words, catalogue: Catalogue, leave_out: Collection[int]) -> 
     unique, first = np.unique(asked, return_index=True)
     low = np.searchsorted(catalogue.sorted_words, (unique >> shift) << shift)
     high = np.searchsorted(catalogue.sorted_words, unique | np.uint32((1 << int(shift)) - 1), side="right")
-    votes = []
-    for at, begin, end in zip(first, low, high, strict=True):
-        if 0 < end - begin <= MOST_HITS:
-            places = catalogue.positions[begin:end].astype(np.int64)
-            works = catalogue.work_of_word(places)
-            starts = np.array([work.words[0] for work in catalogue.works])[works]
-            votes.append(np.unique(np.stack([works, (places - starts - int(at)) // BIN_WORDS], axis=1), axis=0))
-    if not votes:
+    counts = np.asarray(high - low, np.int64)
+    counts[counts > MOST_HITS] = 0
+    asks = np.repeat(np.arange(len(unique)), counts)
+    if not len(asks):
         return []
-    pairs, counts = np.unique(np.concatenate(votes), axis=0, return_counts=True)
-    table = {(int(work), int(place)): int(count) for (work, place), count in zip(pairs, counts, strict=True)}
-    support = {key: count + table.get((key[0], key[1] + 1), 0) for key, count in table.items()}
-    ranked = sorted((key for key in support if support[key] >= LEAST_VOTES), key=lambda key: -support[key])
-    ranked = [key for key in ranked if key[0] not in leave_out]
-    return [(work, place * BIN_WORDS) for work, place in ranked[:MOST_OFFSETS]]
+    within = np.arange(len(asks)) - (np.cumsum(counts) - counts)[asks]
+    places = catalogue.positions[low[asks] + within].astype(np.int64)
+    works = catalogue.work_of_word(places)
+    starts = np.array([work.words[0] for work in catalogue.works])[works]
+    votes = works * _BINS + (places - starts - first[asks]) // BIN_WORDS + _BINS // 2
+    order = np.lexsort((votes, asks))
+    votes, asks = votes[order], asks[order]
+    # A word that stands in a bin several times votes for it once.
+    fresh = np.ones(len(votes), np.bool_)
+    fresh[1:] = (votes[1:] != votes[:-1]) | (asks[1:] != asks[:-1])
+    keys, counts = np.unique(votes[fresh], return_counts=True)
+    after = np.minimum(np.searchsorted(keys, keys + 1), len(keys) - 1)
+    support = counts + np.where(keys[after] == keys + 1, counts[after], 0)
+    wanted = (support >= LEAST_VOTES) & ~np.isin(keys // _BINS, list(leave_out))
+    keys, support = keys[wanted], support[wanted]
+    best = keys[np.argsort(-support, kind="stable")[:MOST_OFFSETS]]
+    return [(int(key // _BINS), int(key % _BINS - _BINS // 2) * BIN_WORDS) for key in best]
 
 
 def _check(

@@ -7,9 +7,9 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from encoders.recognition.catalogue import Catalogue, open_catalogue
-from encoders.recognition.fingerprint import Fingerprint
+from encoders.recognition.fingerprint import Fingerprint, Words
 from encoders.recognition.known import KnownContent, KnownContentAction, KnownContentSettings, Match, MatchKind, Span
-from encoders.recognition.match_pictures import WorkSpan, find_pictures
+from encoders.recognition.match_pictures import Asked, WorkSpan, find_pictures, questions_of
 from encoders.recognition.match_sounds import find_sounds
 
 SOUND_FACTOR = 2.0
@@ -29,15 +29,26 @@ def recognise(
         video_id: of the video itself.
         removed: ids of works that do not count.
     """
+    return _compare(questions_of(fingerprint.pictures), fingerprint.sound, catalogue, settings, video_id, removed)
+
+
+def _compare(
+    pictures: Asked,
+    sound: Words,
+    catalogue: Catalogue,
+    settings: KnownContentSettings,
+    video_id: str,
+    removed: Container[str],
+) -> KnownContent:
     own = {index for index, work in enumerate(catalogue.works) if work.video_id == video_id or work.work_id in removed}
     if settings.action is KnownContentAction.OFF:
         return KnownContent(works=0, matches=())
     share, min_s = settings.picture_share, settings.min_s
-    pictures = find_pictures(fingerprint.pictures, catalogue, share, min_s, own)
-    sounds: list[WorkSpan] = []
+    seen = find_pictures(pictures, catalogue, share, min_s, own)
+    heard: list[WorkSpan] = []
     if settings.sound_error is not None:
-        sounds = find_sounds(fingerprint.sound, catalogue, settings.sound_error, min_s * SOUND_FACTOR, own)
-    matches = [*_matches(catalogue, MatchKind.PICTURE, pictures), *_matches(catalogue, MatchKind.SOUND, sounds)]
+        heard = find_sounds(sound, catalogue, settings.sound_error, min_s * SOUND_FACTOR, own)
+    matches = [*_matches(catalogue, MatchKind.PICTURE, seen), *_matches(catalogue, MatchKind.SOUND, heard)]
     return KnownContent(works=len(catalogue.works) - len(own), matches=_ranked(matches))
 
 
@@ -95,10 +106,11 @@ def recognise_in(
         CatalogueInvalid: a file is.
     """
     fingerprint, seen = Fingerprint.from_bytes(data), set(removed)
+    pictures = questions_of(fingerprint.pictures)
     found = []
     for path in reversed(parts):
         part = open_catalogue(path)
-        found.append(recognise(fingerprint, part, settings, video_id, seen))
+        found.append(_compare(pictures, fingerprint.sound, part, settings, video_id, seen))
         seen.update(work.work_id for work in part.works)
     matches = _ranked(match for each in found for match in each.matches)
     return KnownContent(works=sum(each.works for each in found), matches=matches)

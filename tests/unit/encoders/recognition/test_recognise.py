@@ -118,9 +118,12 @@ def test_that_lists_find_what_comparing_all_finds(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("encoders.recognition.catalogue.INDEXED_HASHES", 1)
     write_catalogue(tmp_path / "listed", films)
     plain, listed = open_catalogue(tmp_path / "plain"), open_catalogue(tmp_path / "listed")
-    assert plain.places_near(plain.coarse[0]) is None
-    for hashed in plain.coarse[:: len(plain.coarse) // 50]:
-        shared = (plain.coarse.view("<u2").reshape(-1, 4) == np.array([hashed]).view("<u2")).any(1)
-        assert listed.places_near(hashed).tolist() == np.flatnonzero(shared).tolist()  # type: ignore[union-attr]
+    assert not len(plain.starts)
+    pieces = plain.coarse.view("<u2").reshape(-1, 4)
+    begins, counts = listed.lists_of(pieces[::50])
+    for row, (begin, count) in enumerate(zip(begins, counts, strict=True)):
+        for band in range(4):
+            places = listed.listed[begin[band] : begin[band] + count[band]].tolist()
+            assert places == np.flatnonzero(pieces[:, band] == pieces[row * 50, band]).tolist()
     for seed in (1, 2, 3, 4):
         assert recognise(fingerprint(seed), listed, SETTINGS, "") == recognise(fingerprint(seed), plain, SETTINGS, "")
