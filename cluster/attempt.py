@@ -64,13 +64,17 @@ class Attempt:
 
     # -- the confined child
 
-    def limits(self, output_bytes: int = 50_000_000) -> Limits:
-        """What a confined child may take."""
+    def limits(self, output_bytes: int = 50_000_000, cpu_s: int | None = None) -> Limits:
+        """What a confined child may take.
+
+        Args:
+            cpu_s: processor time, where it is known how much the source can need; what passes it is refused.
+        """
         # The worker's timer ends what takes too long for this host; these bounds are for a process that evades it.
         return Limits(
             memory_bytes=self.memory_bytes,
             wall_s=self.request.timeout_s + 60,
-            cpu_s=int(self.request.timeout_s * max(2, 2 * self.request.threads)) + 60,
+            cpu_s=cpu_s or int(self.request.timeout_s * max(2, 2 * self.request.threads)) + 60,
             output_bytes=output_bytes,
         )
 

@@ -17,6 +17,11 @@ from encoders.plan import plan_asset
 from encoders.profiles.load import load_profile
 from encoders.trim import trim_source
 
+INSPECTION_CPU_S, BYTES_PER_CPU_S = 12, 1_000_000
+"""Processor seconds that one look at a source may take, for any and for each so many bytes of it. FFmpeg compares tags,
+index entries and edits with all before, so that a megabyte of them can hold a slot for minutes. Measured: 98 good files
+of up to 12 MB take 1.9 s at most, and 5 million packets of two bytes 17 s."""
+
 
 def inspect_source(attempt: Attempt) -> Done:
     """What the source is, and how it is cut and encoded.
@@ -29,9 +34,11 @@ def inspect_source(attempt: Attempt) -> Done:
     begin = time.monotonic()
     with attempt.staging.lease(attempt.store, request.source_key) as source:
         staged_s = time.monotonic() - begin
-        info = attempt.confined(probe.probe_source, source.path, source.sha256, source=source)
+        cpu_s = INSPECTION_CPU_S + source.size_bytes // BYTES_PER_CPU_S
+        look = attempt.limits(cpu_s=cpu_s)
+        info = attempt.confined(probe.probe_source, source.path, source.sha256, limits=look, source=source)
         if info.copy is not Copy.NONE:
-            more = attempt.limits(output_bytes=2 * source.size_bytes + 50_000_000)
+            more = attempt.limits(output_bytes=2 * source.size_bytes + 50_000_000, cpu_s=cpu_s)
             copying = partial(attempt.confined, limits=more, source=source, writable=[attempt.out])
             info = mended_source(attempt.store, request.video_id, source, info, attempt.out, copying)
         if request.trim is not None:

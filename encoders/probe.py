@@ -42,6 +42,8 @@ REORDER_PIXELS = 60_000_000_000
 """Most that is decoded to put frames in order: minutes on one core, as 260,000 frames of 640x360. Longer sources show
 the frames whose times rise, if they have any."""
 LEAST_START_GAP_S = Fraction(1, 4)
+SMALL_BYTES = 64_000_000
+"""So much any file may unpack to."""
 SANE_SAR = (Fraction(1, 12), Fraction(12))
 
 
@@ -55,6 +57,8 @@ class ProbeLimits:
         max_streams: tracks of any kind.
         max_packets: of all tracks; a day of 60 fps with sound has about 10 million.
         max_duration_s: from the first to the last frame.
+        max_expansion: bytes of all packets for each of the file, beyond `SMALL_BYTES`: packed tracks and samples that
+            share their bytes let a tiny file stand for any amount of work.
         max_gap_s: longest time for which one frame may be shown: bounds what a tiny file can have us encode.
     """
 
@@ -64,6 +68,7 @@ class ProbeLimits:
     max_packets: int = 20_000_000
     max_duration_s: int = 24 * 3600
     max_gap_s: int = 1800
+    max_expansion: int = 32
 
 
 def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> MediaInfo:
@@ -91,7 +96,8 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         if _is_mov(container):
             refuse_protected(path)
         pictures = _picture_streams(container)
-        packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets))
+        most_bytes = SMALL_BYTES + limits.max_expansion * size_bytes
+        packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets, most_bytes))
         if container.format.name in ANIMATIONS and max((len(each) for each in packets.values()), default=0) < 2:
             raise NotAVideo(f"The file is a picture that does not move, not a video. {WHAT_TO_DO}")
         video, copy = _first_playable(path, pictures, packets, limits, warnings)

@@ -84,19 +84,24 @@ def is_hidden(codec: str, packet: Packet[Any]) -> bool:
     return not (superframe or show_existing or show)
 
 
-def scan_packets(container: InputContainer, streams: list[Stream], max_packets: int) -> Mapping[int, Packets]:
+def scan_packets(
+    container: InputContainer, streams: list[Stream], max_packets: int, max_bytes: int
+) -> Mapping[int, Packets]:
     """Read all packets of some tracks.
+
+    Args:
+        max_bytes: of all packets together.
 
     Returns:
         Stream index -> its packets, as far as the container can be read.
 
     Raises:
-        TooLarge: more packets than allowed.
+        TooLarge: more packets than allowed, or more in them.
         Encrypted: the first packets of a track say that they are.
         ResourceExceeded: a packet asks for more memory than there is.
     """
     rows = {stream.index: _Rows(codec_name(stream)) for stream in streams}
-    left = max_packets
+    left, left_bytes = max_packets, max_bytes
     for packet in read_packets(container, streams):
         row = rows[packet.stream_index]
         if not row.pts and packet.has_sidedata("encryption_info"):
@@ -105,6 +110,12 @@ def scan_packets(container: InputContainer, streams: list[Stream], max_packets: 
         left -= 1
         if left < 0:
             raise TooLarge(f"The file has more than {max_packets} packets. Upload a shorter part of it.")
+        left_bytes -= packet.size
+        if left_bytes < 0:
+            raise TooLarge(
+                f"The file is small and unpacks to more than {max_bytes / 1e6:.0f} million bytes, or shows the same "
+                "ones again and again. Export it again."
+            )
     return {index: row.packets() for index, row in rows.items()}
 
 

@@ -28,6 +28,8 @@ CAPTION_TITLES = {1: "Closed captions", 2: "Closed captions (CC3)"}
 """By field; the first one's is the service that nearly all have."""
 MAX_CHAPTERS = 1000
 NAME_LENGTH = 200
+LEAST_RATE = 1000
+"""Hz. Speech codecs begin at 4,000; slower sound is none that anybody hears, and lets a few bytes last for hours."""
 LATEST_S = Fraction(1 << 31)
 """Times beyond this (68 years) come from broken headers."""
 
@@ -84,6 +86,9 @@ def read_sound(path: Path, stream: AudioStream, packets: Packets, warnings: list
     time_base = stream.time_base
     if frame is None or not time_base or not 1 <= frame.layout.nb_channels <= 64:
         warnings.append(f"{label} ({codec_name(stream)}) does not decode; it was left out.")
+        return None
+    if frame.sample_rate < LEAST_RATE:
+        warnings.append(f"{label} has {frame.sample_rate} samples a second, which nobody hears; it was left out.")
         return None
     if frame.pts is not None:
         start_s = frame.pts * (frame.time_base or time_base)

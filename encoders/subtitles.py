@@ -29,13 +29,14 @@ MOST_CUES = 20_000
 """Of one track; a three-hour film has about two thousand."""
 MOST_SIGNS = 1000
 """Of one cue: ten lines on a screen hold fewer."""
+MARKED = 20
+"""So many signs are read for one that is kept, of text with markup in it."""
 UNTIMED_S = Fraction(4)
 """How long text without an end stays, unless the next one comes before."""
 LONGEST_S = Fraction(30)
 """No text stays longer: an end so far away is a broken one."""
 
-_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
-_OVERRIDE = re.compile(r"\{\\[^}]*\}")
+_DRAWING = re.compile(r"\\p(\d)")
 _MARKUP = re.compile(r"</?(?:[a-zA-Z][^<>]{0,100}|\d[\d:.]*)>")
 
 
@@ -92,9 +93,36 @@ def _track(rendition: TextRendition, stream: Stream) -> _Track:
 
 def plain_text(dialogue: str) -> str:
     """What is read of a dialogue line: no overrides, drawings or markup; line breaks as they are meant."""
-    text = _OVERRIDE.sub("", _DRAWING.sub("", dialogue))
-    text = text.replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
+    text = _spoken(dialogue).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
     return _MARKUP.sub("", text)[:MOST_SIGNS]
+
+
+def _spoken(dialogue: str) -> str:
+    """A dialogue line without its blocks of overrides, and without what is drawn between them.
+
+    One pass, each sign looked at a few times at most: lines are as long as an attacker likes, and searching by patterns
+    that start anew at each brace takes hours for one of 80 kB. At most `MOST_SIGNS` times `MARKED` signs are given.
+    """
+    kept: list[str] = []
+    left, at, drawing = MOST_SIGNS * MARKED, 0, False
+    while left > 0:
+        begin = dialogue.find("{", at)
+        end = dialogue.find("}", begin) if begin >= 0 else -1
+        stop = begin if end >= 0 else len(dialogue)
+        if not drawing:
+            kept.append(dialogue[at : min(stop, at + left)])
+            left -= len(kept[-1])
+        if end < 0:
+            break
+        at = end + 1
+        block = dialogue[begin:at]
+        if "\\" in block:
+            modes = _DRAWING.findall(block)
+            drawing = modes[-1] != "0" if modes else drawing
+        elif not drawing:
+            kept.append(block[:left])
+            left -= len(kept[-1])
+    return "".join(kept)
 
 
 @dataclass

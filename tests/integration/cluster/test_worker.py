@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,12 +13,13 @@ from pathlib import Path
 import av
 import pytest
 
-from cluster import layout
+from cluster import inspection, layout
 from cluster.staging import Staging
 from cluster.storage.base import ObjectInfo
 from cluster.storage.local import LocalStore
 from cluster.tasks import Done, Outcome, TaskRequest
 from cluster.worker import Worker
+from encoders.boxes import find_box
 from encoders.confine import Confiner
 from encoders.errors import Failure, Fault
 from encoders.trim import Trim
@@ -118,6 +120,26 @@ def test_a_clip_becomes_an_asset_and_nothing_is_encoded_twice(bench: Bench, clip
     with av.open(str(joined)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 180
     assert list((bench.folder / "scratch").iterdir()) == []
+
+
+def test_a_source_that_takes_too_much_to_look_at_is_refused(
+    bench: Bench, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # FFmpeg puts each entry of such an index in order among all before: minutes for 8 MB of them.
+    entries = struct.pack(">III", (1 << 31) - 1, 1000, 0) * 65_535
+    index = struct.pack(">IIIIIHH", 0, 1, 1000, 0, 0, 0, 65_535) + entries
+    box = struct.pack(">I4s", 8 + len(index), b"sidx") + index
+    data = clip.read_bytes()
+    end = find_box(data, "moov").end
+    path = tmp_path / "x.mp4"
+    path.write_bytes(data[:end] + box * 10 + data[end:])
+    bench.store.put_file(KEY, path, "video/mp4")
+    monkeypatch.setattr(inspection, "INSPECTION_CPU_S", 1)
+    monkeypatch.setattr(inspection, "BYTES_PER_CPU_S", 10**9)
+    refused = bench.ask(TaskKind.INSPECT)
+    assert isinstance(refused, Failure)
+    assert (refused.code, refused.fault) == ("resource_exceeded", Fault.INPUT)
+    assert "processor time" in refused.detail
 
 
 @pytest.mark.slow

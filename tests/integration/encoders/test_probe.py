@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from clips import picture, write_clip
+from edit_lists import with_edits
 
 from encoders.confine import Confiner, Limits
 from encoders.demux import open_source, packets_from
@@ -275,6 +277,17 @@ class TestOtherTracks:
         assert info.audio[0].codec == "aac"
         assert float(info.duration_s) == pytest.approx(2, abs=0.05)
 
+    @pytest.mark.parametrize("rate", [1, 999])
+    def test_sound_that_nobody_hears_is_no_sound(self, rate: int, tmp_path: Path) -> None:
+        path = tmp_path / "x.wav"
+        with wave.open(str(path), "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(rate)
+            out.writeframes(b"\1\2" * 20_000)
+        with pytest.raises(NoPlayableTrack):
+            probe(path)
+
     def test_chapters_lie_within_the_presentation(self, tmp_path: Path) -> None:
         path = tmp_path / "x.mkv"
         with av.open(str(path), "w") as output:
@@ -329,6 +342,20 @@ class TestRefusals:
         for limits in ({"max_bytes": 100}, {"max_pixels": 1000}, {"max_streams": 1}, {"max_packets": 50}):
             with pytest.raises(TooLarge):
                 probe(path, **limits)
+
+    def test_a_small_file_that_stands_for_much(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = write_clip(tmp_path / "x.mp4")
+        assert probe(path, max_expansion=1).video is not None
+        monkeypatch.setattr("encoders.probe.SMALL_BYTES", 1000)
+        assert probe(path, max_expansion=1).video is not None
+        with pytest.raises(TooLarge, match="again and again"):
+            probe(path, max_expansion=0)
+
+    def test_edits_that_repeat_a_clip_for_hours(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "x.mp4")
+        with_edits(path, 20_000, duration=2000, media_time=0)
+        with pytest.raises(TooLarge, match="again and again"):
+            probe(path)
 
     def test_a_picture(self, tmp_path: Path) -> None:
         picture(0, 64, 64).save(tmp_path / "x.png")

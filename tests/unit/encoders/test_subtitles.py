@@ -80,6 +80,16 @@ def test_a_plan_without_text_opens_nothing(tmp_path: Path) -> None:
         ("<b>bold</b> <font color=red>red</font> <00:01.000>timed", "bold red timed"),
         ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
         ("{not an override}", "{not an override}"),
+        (r"{with a word\i1}left out", "left out"),
+        (r"{\p1}m 0 0{\i1} l 1 1{\p0}{\p2}m 0 0", ""),
+        (r"an end} and {\i no end", r"an end} and {\i no end"),
+        # Of those that follow, the first three took hours with patterns that are tried anew at each brace.
+        ("{\\p1" * 20_000, ("{\\p1" * 20_000)[:1000]),
+        ("{\\p1}{\\p0" * 20_000, ""),
+        ("{\\i" * 20_000 + "}seen", "seen"),
+        ("{" * 80_000, "{" * 1000),
+        ("{a}" * 30_000, ("{a}" * 30_000)[:1000]),
+        ("<b>" * 400 + "seen", "seen"),
         ("x" * 5000, "x" * 1000),
     ],
 )
