@@ -200,6 +200,7 @@ class Dispatcher:
         for each in decided:
             self._act(each)
         self.teller.tell()
+        await asyncio.sleep(0)  # what was decided is on its way to the workers before more is
 
     def _events_of(self, item: events.Event | Finished, batch: Batch) -> list[events.Event]:
         if isinstance(item, Finished):

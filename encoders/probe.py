@@ -44,6 +44,11 @@ the frames whose times rise, if they have any."""
 LEAST_START_GAP_S = Fraction(1, 4)
 SMALL_BYTES = 64_000_000
 """So much any file may unpack to."""
+STILL_S = 10.0
+"""A picture, or silence between two sounds, of so long is nothing special."""
+HELD_BYTES_S = 64
+"""A file may stand still for a second more for each so many bytes of it: slides have pictures, an album has sound, and
+what has neither costs as much to encode as a film while it is made of nothing."""
 SANE_SAR = (Fraction(1, 12), Fraction(12))
 
 
@@ -59,6 +64,7 @@ class ProbeLimits:
         max_duration_s: from the first to the last frame.
         max_expansion: bytes of all packets for each of the file, beyond `SMALL_BYTES`: packed tracks and samples that
             share their bytes let a tiny file stand for any amount of work.
+        max_hold_s: how long a track may stand still in all, beyond `STILL_S` at a time and what the file's size allows.
         max_gap_s: longest time for which one frame may be shown: bounds what a tiny file can have us encode.
     """
 
@@ -69,6 +75,7 @@ class ProbeLimits:
     max_duration_s: int = 24 * 3600
     max_gap_s: int = 1800
     max_expansion: int = 32
+    max_hold_s: int = 600
 
 
 def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> MediaInfo:
@@ -108,6 +115,10 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
             raise NoPlayableTrack(_why_no_sound(path, container))
         bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
         _check_length(bounds, limits)
+        tracks = [container.streams[track.stream] for track in (video, *audio) if track is not None]
+        _check_holds(
+            [(packets[stream.index], stream.time_base or Fraction(0)) for stream in tracks], size_bytes, limits
+        )
         if video and audio and _is_mov(container) and packets[video.stream].discard.any():
             step_s = 1 / (video.frame_rate or video.average_rate)
             video = replace(video, late_s=picture_late_s(path, video.stream, video.first_pts, step_s))
@@ -396,4 +407,14 @@ def _check_length(info: MediaInfo, limits: ProbeLimits) -> None:
         raise TooLong(
             f"The file plays for {float(info.duration_s):.0f} s; at most {limits.max_duration_s} s are taken. "
             "Upload a part of it."
+        )
+
+
+def _check_holds(tracks: Iterable[tuple[Packets, Fraction]], size_bytes: int, limits: ProbeLimits) -> None:
+    most_s = limits.max_hold_s + size_bytes // HELD_BYTES_S
+    held_s = max(timeline.held_s(timeline.shown_times(table), time_base, STILL_S) for table, time_base in tracks)
+    if held_s > most_s:
+        raise TooLong(
+            f"The file stands still for {held_s:.0f} s in all; at most {most_s} s are taken of one of its size. Its "
+            "timestamps are broken, or it is made of nothing; export it again."
         )

@@ -137,6 +137,12 @@ def holes(times: Ticks, least: float) -> list[tuple[int, int]]:
     return [(int(times[at]), int(times[at + 1])) for at in np.flatnonzero(np.diff(times) > least)]
 
 
+def held_s(times: Ticks, time_base: Fraction, free_s: float) -> float:
+    """For how long nothing new comes, seconds: the distances of neighbours, less `free_s` of each."""
+    steps_s = np.diff(times).astype(np.float64) * float(time_base)
+    return float(np.maximum(steps_s - free_s, 0.0).sum())
+
+
 def step_ticks(times: Ticks) -> float:
     """Median distance of neighbouring times; 0 for fewer than two."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import picture, write_clip
+from clips import picture, tone, write_clip
 from edit_lists import with_edits
 
 from encoders.confine import Confiner, Limits
@@ -151,6 +151,30 @@ class TestVariableRate:
             probe(path)
         with pytest.raises(TooLong, match="Upload a part"):
             probe(path, max_gap_s=10**7, max_duration_s=3600)
+
+    def test_pictures_that_stay_for_hours_must_have_their_bytes(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "x.mkv", times=range(0, 20 * 1500, 1500), time_base=Fraction(1), rate=Fraction(1))
+        with pytest.raises(TooLong, match="stands still for 28310 s"):
+            probe(path)
+        with path.open("ab") as file:
+            file.write(bytes(28_310 * 64))
+        assert probe(path).duration_s > 28_000
+
+    def test_slides_of_a_usual_kind(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "x.mkv", times=range(0, 600, 20), time_base=Fraction(1), rate=Fraction(1))
+        assert probe(path).duration_s == 600
+
+    def test_sound_that_comes_back_after_hours(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.mka"
+        with av.open(str(path), "w", format="matroska") as output:
+            sound = output.add_stream("flac", rate=48_000)
+            sound.layout = "stereo"
+            for start_s in (0, 5 * 3600):
+                for block in tone(Fraction(start_s), Fraction(1)):
+                    output.mux(sound.encode(block))
+            output.mux(sound.encode())
+        with pytest.raises(TooLong, match="stands still"):
+            probe(path)
 
 
 class TestDamage:
