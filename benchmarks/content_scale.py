@@ -18,6 +18,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from benchmarks.content_faiss import compare, missing_faiss
 from benchmarks.environment import write_results
 from cluster import layout
 from cluster.catalogue import BINARY, FAN, read_pointer, renew, tend
@@ -108,10 +109,38 @@ def measure_questions(paths: list[Path], hours: float) -> dict[str, Any]:
     "--hours", multiple=True, default=(100.0, 1000.0, 10_000.0), show_default=True, help="Of registered works."
 )
 @click.option("--files", default=4, show_default=True, help="Different parts of 50 hours on disk, 0.3 GB each.")
+@click.option(
+    "--against", type=click.Choice(["faiss"]), help="Compare the search with another library's, nothing else."
+)
+@click.option(
+    "--hashes", multiple=True, default=(1_000_000, 10_000_000), show_default=True, help="With --against: how many."
+)
+@click.option("--most", default=4000, show_default=True, help="With --against: hashes that are asked, at most.")
+@click.option(
+    "--kept",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="With --against: what `content-id --keep` left; without, everything is random.",
+)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
-def command(hours: tuple[float, ...], files: int, json_path: Path | None) -> None:
+def command(
+    hours: tuple[float, ...],
+    files: int,
+    against: str | None,
+    hashes: tuple[int, ...],
+    most: int,
+    kept: Path | None,
+    json_path: Path | None,
+) -> None:
     """Changes and questions as the catalogue grows."""
-    console = Console(width=140)
+    console = Console(width=180 if against else 140)
+    if against:
+        if reason := missing_faiss():
+            raise click.ClickException(reason)
+        with tempfile.TemporaryDirectory(prefix="reelmill-faiss-") as scratch:
+            rows = list(compare(Path(scratch), kept, hashes, most, console))
+        if json_path:
+            write_results(json_path, "content-scale-faiss", {"rows": rows})
+        return
     changes, questions = [], []
     with tempfile.TemporaryDirectory(prefix="reelmill-scale-") as scratch:
         folder = Path(scratch)
