@@ -4,17 +4,19 @@ Sample 0 is the asset's time 0. Everything is placed by its timestamp: silence b
 lies before time 0 or twice is dropped. Timestamps that jitter move nothing; a clock that drifts is followed by
 stretching a little, so that no click is heard and sync holds over hours.
 
-Memory: one decoded frame and a few blocks, whatever the length.
+Memory: decoded frames of a few seconds and a few blocks, whatever the length.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -35,6 +37,11 @@ STRETCH = 0.005
 """Most that a block is stretched or squeezed: 0.5 %, under a tenth of a semitone."""
 LOOK_AHEAD_FRAMES = 8
 """Frames whose timestamps vote on an offset, so that one wrong timestamp moves nothing."""
+STEADY_S = 3.0
+"""How far is looked ahead for a coarse clock, as of ASF files that tell times in twentieths of a second: once times
+come back to the signal, offsets of no more than the clock's step are its rounding."""
+MOST_AHEAD_FRAMES = 512
+"""Frames that are held to see that far; frames of the usual codecs last 20 to 60 ms."""
 FADE_S = 0.002
 """Length of the ramp at both sides of a gap or a cut."""
 LIMITER_S = 0.01
@@ -113,10 +120,12 @@ class Soundtrack:
         run: _Run | None = None
         with open_source(self.source) as container:
             window: deque[av.AudioFrame] = deque()
-            frames = self._frames(container)
-            for frame in frames:
+            ahead_s = 0.0
+            for frame in self._frames(container):
                 window.append(frame)
-                if len(window) > LOOK_AHEAD_FRAMES:
+                ahead_s += frame.samples / frame.sample_rate
+                while len(window) > LOOK_AHEAD_FRAMES and (ahead_s > STEADY_S or len(window) > MOST_AHEAD_FRAMES):
+                    ahead_s -= window[0].samples / window[0].sample_rate
                     run = self._take(window, run, tape)
                     yield from tape.ready()
                     if tape.full:
@@ -257,6 +266,8 @@ class _Run:
         self.end_s = start_s
         """Where the next frame starts, on the source's clock, by what was written."""
         self._stretching = False
+        self._coarse_s = 0.0
+        """Step of a clock that was found to be coarse."""
         self._matrix = stereo_matrix([channel.name for channel in frame.layout.channels])
         # Packed: PyAV reads the planes of at most eight channels.
         self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=sample_rate)
@@ -268,7 +279,7 @@ class _Run:
     def offset_s(self, window: deque[av.AudioFrame]) -> float | None:
         """How late the window's frames are against where they would be written, seconds; None when untold.
 
-        Their median, or what the first says itself when that is nearer to zero.
+        Their median, or what the first says itself when that is nearer to zero; 0 if it is a coarse clock's rounding.
         """
         first = _time_s(window[0])
         if first is None:
@@ -277,13 +288,23 @@ class _Run:
         if abs(first_s) <= DRIFT_S / 4:
             # Nothing is done about so little, and the median could only be less; it took a third of a track's time.
             return first_s
-        at_s, offsets = self.end_s, []
-        for frame in window:
+        near_s = min(first_s, statistics.median(self._offsets_s(islice(window, LOOK_AHEAD_FRAMES + 1))), key=abs)
+        if abs(near_s) <= self._coarse_s:
+            return 0.0
+        step_s = _clock_step_s(window)
+        if abs(near_s) <= step_s and any(abs(offset_s) <= DRIFT_S for offset_s in self._offsets_s(window)):
+            self._coarse_s = step_s
+            return 0.0
+        return near_s
+
+    def _offsets_s(self, frames: Iterable[av.AudioFrame]) -> Iterator[float]:
+        """How late each frame that has a time is, if all are written one after the other."""
+        at_s = float(self.end_s)
+        for frame in frames:
             stamp = _time_s(frame)
             if stamp is not None:
-                offsets.append(float(stamp - at_s))
-            at_s += Fraction(frame.samples, frame.sample_rate)
-        return min(first_s, statistics.median(offsets), key=abs)
+                yield float(stamp) - at_s
+            at_s += frame.samples / frame.sample_rate
 
     def convert(self, frame: av.AudioFrame, offset_s: float | None) -> Samples:
         """A frame as stereo at the output's rate, stretched towards its timestamps when they drift."""
@@ -324,6 +345,23 @@ class _Run:
 
 def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:
     return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _clock_step_s(frames: Iterable[av.AudioFrame]) -> float:
+    """The step in which times are told, where it is longer than a gap and no frame lasts whole steps; else 0."""
+    step, last = 0, None
+    for frame in frames:
+        if frame.pts is None or frame.time_base is None:
+            continue
+        if last is not None and last.pts is not None:
+            step = math.gcd(step, frame.pts - last.pts)
+            if step and step * frame.time_base < GAP_S:
+                return 0.0
+        last = frame
+    if not step or last is None or last.time_base is None:
+        return 0.0
+    whole = Fraction(last.samples, last.sample_rate) % (step * last.time_base) == 0
+    return 0.0 if whole else float(step * last.time_base)
 
 
 def _time_s(frame: av.AudioFrame) -> Fraction | None:

@@ -39,26 +39,31 @@ def write_sound(
     start_s: Fraction = Fraction(0),
     cuts: Sequence[tuple[float, float]] = (),
     jitter_s: float = 0.0,
+    step_s: Fraction = Fraction(0),
+    block: int = 1024,
     drift: float = 0.0,
 ) -> Path:
     """Encode samples; `cuts` are stretches (from, to) of which no packet is written, so that timestamps jump.
 
-    `jitter_s` moves each timestamp at random, `drift` makes timestamps run faster by that share.
+    `jitter_s` moves each timestamp at random, `step_s` takes all down to whole steps, `drift` makes timestamps run
+    faster by that share. `block` samples are a frame where the codec has no size of its own.
     """
     rng = np.random.default_rng(7)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
         planar = av.AudioFormat(stream.format.name).is_planar
-        size = stream.codec_context.frame_size or 1024
+        size = stream.codec_context.frame_size or block
         for at in range(0, sound.shape[1], size):
-            block = sound[:, at : at + size]
+            samples = sound[:, at : at + size]
             now = at / rate
             if any(begin <= now < end for begin, end in cuts):
                 continue
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", layout)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
             frame.sample_rate = rate
             frame.pts = round(start_s * rate) + round(at * (1 + drift)) + round(rng.uniform(-jitter_s, jitter_s) * rate)
+            if step_s:
+                frame.pts -= frame.pts % round(step_s * rate)
             frame.time_base = Fraction(1, rate)
             converted = av.AudioResampler(stream.format.name, layout, rate).resample(frame)
             assert planar or len(converted) == 1

@@ -115,6 +115,27 @@ def test_jitter_of_timestamps_makes_neither_gaps_nor_warnings(tmp_path: Path) ->
     assert quiet.min() > 0.001
 
 
+def test_a_clock_of_coarse_steps_cuts_nothing(tmp_path: Path) -> None:
+    sound = noise(8)
+    source = write_sound(tmp_path / "coarse.mkv", sound, codec="pcm_s16le", block=4608, step_s=Fraction(1, 20))
+    result = encode(source, sound_plan(Fraction(8)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert not result.warnings
+    for at in range(RATE, 7 * RATE, RATE):
+        assert abs(delay_samples(sound[:, at : at + RATE], mine[:, at : at + RATE])) <= 48
+
+
+def test_a_gap_is_one_on_a_coarse_clock_too(tmp_path: Path) -> None:
+    sound = noise(8)
+    source = write_sound(
+        tmp_path / "coarse.mkv", sound, codec="pcm_s16le", block=4608, step_s=Fraction(1, 20), cuts=[(3.0, 3.4)]
+    )
+    result = encode(source, sound_plan(Fraction(8)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert any("no sound from" in warning for warning in result.warnings)
+    assert abs(delay_samples(sound[:, 5 * RATE : 6 * RATE], mine[:, 5 * RATE : 6 * RATE])) <= RATE // 20
+
+
 def test_a_clock_that_drifts_is_followed(tmp_path: Path) -> None:
     sound = noise(8)
     source = write_sound(tmp_path / "drift.mkv", sound, drift=0.004)
