@@ -71,10 +71,11 @@ class Attempt:
             cpu_s: processor time, where it is known how much the source can need; what passes it is refused.
         """
         # The worker's timer ends what takes too long for this host; these bounds are for a process that evades it.
+        most_cpu_s = int(self.request.timeout_s * max(2, 2 * self.request.threads)) + 60
         return Limits(
             memory_bytes=self.memory_bytes,
             wall_s=self.request.timeout_s + 60,
-            cpu_s=cpu_s or int(self.request.timeout_s * max(2, 2 * self.request.threads)) + 60,
+            cpu_s=min(cpu_s or most_cpu_s, most_cpu_s),
             output_bytes=output_bytes,
         )
 
