@@ -220,17 +220,31 @@ def _first_playable(
                 continue
             if sample.facts.width * sample.facts.height > limits.max_pixels:
                 raise _too_many_pixels(sample.facts.width, sample.facts.height, limits)
+            table = _whole_frames(table, sample)
             starts = _tried_starts(container, twin, table, sample, warnings)
-        copy = Copy.INDEX if len(timeline.decoding_starts(table)) > 1 and not len(starts) else Copy.NONE
+        bounded = len(table) * sample.facts.width * sample.facts.height <= REORDER_PIXELS
+        copy = Copy.NONE
+        if len(timeline.decoding_starts(table)) > 1 and not len(starts):
+            # Where all frames are marked as key frames, decoding tells which are.
+            copy = Copy.ORDER if table.key.all() and bounded else Copy.INDEX
         if _contradict(table, sample):
-            pixels = len(table) * sample.facts.width * sample.facts.height
-            copy = Copy.ORDER if pixels <= REORDER_PIXELS or table.untimed else Copy.NONE
+            copy = Copy.ORDER if bounded or table.untimed else Copy.NONE
         times, starts = _frame_times(path, stream, table, sample, starts, warnings)
         if sample.facts.pixel_format == PALETTED:
             starts = starts[:0]
         if len(times):
             return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings), copy
     return None, Copy.NONE
+
+
+def _whole_frames(table: Packets, sample: PictureSample) -> Packets:
+    """The packets, those with second fields hidden where frames prove that there are such."""
+    head = timeline.rising(sample.head_pts)
+    if table.untimed or not sample.flagged or len(head) < 2:
+        return table
+    paired = timeline.without_second_fields(table, timeline.step_ticks(head))
+    # Hidden by mistake, frames would be missing among those announced.
+    return table if _contradict(paired, sample) else paired
 
 
 def _tried_starts(
@@ -241,7 +255,7 @@ def _tried_starts(
     if len(starts) < 2:
         return starts
     tried = sorted({int(starts[max(1, int(share * len(starts)))]) for share in WINDOWS})
-    good = [sample_window(container, stream, key, sample) for key in tried]
+    good = [sample_window(container, stream, key, sample, all_keys=bool(table.key.all())) for key in tried]
     if not all(good):
         warnings.append("Decoding cannot start inside this file; it is decoded from its beginning each time.")
         return starts[:0]

@@ -15,15 +15,13 @@ Runs in a confined child (`encoders/confine.py`).
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
@@ -33,9 +31,9 @@ from av.video.stream import VideoStream
 from encoders.demux import BARE, MEDIA_ERRORS, open_source, read_packets
 from encoders.errors import Damaged, InputError
 from encoders.media import Copy, MediaInfo
+from encoders.order import joined, learn_order
 from encoders.probe import ProbeLimits, probe_source
-from encoders.sample import prepare
-from encoders.scan import TURN_S
+from encoders.scan import TURN_S, stated_rate
 
 NAME = "source.nut"
 AHEAD_S = Fraction(60)
@@ -69,13 +67,14 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
     wanted = Copy.CLOCK if lift_s else info.copy
     report = copy_packets(source, out, info, info.copy, sound=wanted is Copy.CLOCK, lift_s=lift_s)
     found = probe_source(out, info.sha256, limits)
-    warnings = list(report.warnings)
+    warnings, frames = list(report.warnings), report.frames
     if info.copy is Copy.CLOCK and found.copy in (Copy.ORDER, Copy.INDEX):
         again = copy_packets(out, spare, found, found.copy, sound=True)
         spare.replace(out)
         warnings += again.warnings
+        frames = again.frames
         found = probe_source(out, info.sha256, limits)
-    if (found.video is None) != (info.video is None) or _shorter(found, info):
+    if (found.video is None) != (info.video is None) or _shorter(found, info, frames):
         raise Damaged("The copy holds less than the source.")
     return replace(
         info,
@@ -91,9 +90,11 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
     )
 
 
-def _shorter(found: MediaInfo, info: MediaInfo) -> bool:
-    """Whether a copy has lost pictures that the source showed."""
-    return found.video is not None and info.video is not None and 10 * found.video.frames < 9 * info.video.frames
+def _shorter(found: MediaInfo, info: MediaInfo, frames: int | None) -> bool:
+    """Whether a copy has lost pictures that the source showed: by its packets, if it was not decoded."""
+    if found.video is None or info.video is None:
+        return False
+    return 10 * found.video.frames < 9 * (info.video.frames if frames is None else frames)
 
 
 def _with_names(info: MediaInfo, found: MediaInfo, streams: dict[int, int]) -> tuple[Any, ...]:
@@ -114,6 +115,7 @@ class Copied:
         joints: times on the copy's clock at which another part begins, seconds.
         reordered: whether frames got other times than their packets had.
         counted_fps: the rate of frames that had no times at all.
+        frames: how many the picture has, where it was decoded for its order.
         streams: index in the source -> index in the copy.
         left_out: sound tracks (indices in the source) that the copy cannot hold.
     """
@@ -122,6 +124,7 @@ class Copied:
     reordered: bool
     streams: dict[int, int]
     counted_fps: Fraction | None = None
+    frames: int | None = None
     left_out: tuple[int, ...] = ()
 
     @property
@@ -160,20 +163,21 @@ def copy_packets(
     indices = [picture] if picture is not None else []
     if kind is Copy.CLOCK or sound:
         indices += [track.stream for track in info.audio]
-    times = None
+    order = None
     if kind is Copy.ORDER and picture is not None:
-        times = iter(ordered_times(source, picture, patient=not info.audio))
+        order = learn_order(source, picture, patient=not info.audio)
     clock = learn_clock(source, indices, picture) if kind is Copy.CLOCK else SteadyClock()
     options = {"avoid_negative_ts": "disabled"}
     with open_source(source) as container, av.open(str(out), "w", format="nut", options=options) as made:
         wanted = [container.streams[index] for index in indices]
+        bare = container.format.name in BARE and picture is not None
+        counted_fps = stated_rate(container.streams.video[0]) if bare else None
         twins = _twins(made, wanted)
         writer = _Writer(made)
-        for packet in read_packets(container, wanted):
+        packets = read_packets(container, wanted)
+        for packet in packets if order is None else joined(packets, picture, order.places):
             index = packet.stream_index
             shift_s = clock.shift_s(packet) if kind is Copy.CLOCK else Fraction(0)
-            if times is not None and index == picture:
-                packet.pts, packet.dts = next(times, (None, None))
             if index in twins and (index == picture or not packet.is_discard):
                 _move(packet, shift_s + lift_s)
                 writer.write(packet, twins[index])
@@ -181,8 +185,9 @@ def copy_packets(
         raise Damaged("The file's packets cannot be copied. Export it again.")
     return Copied(
         joints=clock.joints_s,
-        reordered=times is not None,
-        counted_fps=info.video.average_rate if info.video and container.format.name in BARE else None,
+        reordered=order is not None and order.moved,
+        counted_fps=counted_fps,
+        frames=order.frames if order is not None else None,
         streams={index: twin.index for index, twin in twins.items()},
         left_out=tuple(index for index in indices if index not in twins),
     )
@@ -312,115 +317,3 @@ def learn_clock(source: Path, indices: list[int], leader: int | None) -> SteadyC
         for packet in read_packets(container, [container.streams[index] for index in indices]):
             clock.shift_s(packet)
     return clock.again()
-
-
-def ordered_times(source: Path, picture: int, *, patient: bool = False) -> list[tuple[int, int]]:
-    """(presentation, decoding time) of each packet of a track, such that frames are shown in the order of decoding.
-
-    A packet that gives no frame of its own has the time of the one before.
-
-    Args:
-        patient: let the first frame stay until no frame comes before the time that its own packet tells, as players
-            that go by those do; right where no sound has to fit.
-    """
-    numbers: list[int] = []
-    raw: list[int | None] = []
-    told: list[int | None] = []
-    with open_source(source) as container:
-        # AVI holds no times: its n-th picture is the n-th that is shown, and FFmpeg guesses a delay on top.
-        numbered = container.format.name == "avi" or container.format.name in BARE
-        stream = container.streams[picture]
-        assert isinstance(stream, VideoStream)
-        prepare(stream)
-        stream.codec_context.copy_opaque = True
-        counted = _Counted(read_packets(container, [stream]))
-        for number, frame in _numbered_frames(stream, counted):
-            numbers.append(number)
-            raw.append(counted.dts[number] if numbered else frame.pts)
-            told.append(frame.pts)
-    shown: dict[int, int] = {}
-    ordered = in_order(raw)
-    if patient:
-        ordered = after_their_time(ordered, told)
-    for number, time in zip(numbers, ordered, strict=True):
-        shown.setdefault(number, time)
-    presented: list[int] = []
-    for number in range(len(counted.dts)):
-        presented.append(shown.get(number, presented[-1] if presented else min(shown.values(), default=0)))
-    decoded = strictly_rising(sorted(presented))
-    late = max((dts - pts for dts, pts in zip(decoded, presented, strict=True)), default=0)
-    return [(pts, dts - late) for pts, dts in zip(presented, decoded, strict=True)]
-
-
-class _Counted:
-    """Packets, whose decoding times are noted as they pass; those without any time follow one another."""
-
-    def __init__(self, packets: Iterator[Packet[Any]]) -> None:
-        self._packets = packets
-        self.dts: list[int | None] = []
-        self._end = 0
-
-    def __iter__(self) -> Iterator[Packet[Any]]:
-        for packet in self._packets:
-            self.dts.append(packet.dts if packet.dts is not None or packet.pts is not None else self._end)
-            self._end += packet.duration or 0
-            yield packet
-
-
-def _numbered_frames(stream: VideoStream, packets: Iterable[Packet[Any]]) -> Iterator[tuple[int, Any]]:
-    """(number of its packet, frame) in the order of decoding."""
-    for number, packet in enumerate(packets):
-        packet.opaque = number
-        try:
-            frames = packet.decode()
-        except MEDIA_ERRORS:
-            continue
-        yield from ((frame.opaque, frame) for frame in frames if isinstance(frame.opaque, int))
-    try:
-        rest = stream.codec_context.decode(None)
-    except MEDIA_ERRORS:
-        return
-    yield from ((frame.opaque, frame) for frame in rest if isinstance(frame.opaque, int))
-
-
-def in_order(times: list[int | None]) -> list[int]:
-    """As many times, rising: the known ones sorted; a missing one is taken for a step after the one before.
-
-    Times that occur several times are spread up to the next one.
-    """
-    known = sorted({time for time in times if time is not None})
-    step = max(1, int(np.median(np.diff(known)))) if len(known) > 1 else 1
-    filled: list[int] = []
-    for time in times:
-        filled.append(time if time is not None else (filled[-1] + step if filled else (known[0] if known else 0)))
-    filled.sort()
-    spread: list[int] = []
-    while len(spread) < len(filled):
-        at = len(spread)
-        same = bisect_right(filled, filled[at]) - at
-        following = filled[at + same] if at + same < len(filled) else filled[at] + same * step
-        spread += [filled[at] + (following - filled[at]) * place // same for place in range(same)]
-    return strictly_rising(spread)
-
-
-def after_their_time(ordered: list[int], told: list[int | None]) -> list[int]:
-    """Times moved later, but the first, until none of the frames that move on in what packets tell comes early.
-
-    Both count from their first frame; at most two steps are added.
-    """
-    first = next((time for time in told if time is not None), 0)
-    early, latest = 0, first
-    for time, own in zip(ordered, told, strict=True):
-        if own is not None and own > latest:
-            latest = own
-            early = max(early, (own - first) - (time - ordered[0]))
-    step = int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0
-    return ordered[:1] + [time + min(early, 2 * step) for time in ordered[1:]]
-
-
-def strictly_rising(times: list[int]) -> list[int]:
-    """Times that do not fall, each moved up as little as it takes to lie behind the one before."""
-    rising: list[int] = []
-    for time in times:
-        rising.append(max(time, rising[-1] + 1) if rising else time)
-    return rising

@@ -129,17 +129,25 @@ def sample_head(container: InputContainer, stream: VideoStream, sample: PictureS
     sample.errors += len(errors)
 
 
-def sample_window(container: InputContainer, stream: VideoStream, key_pts: int, sample: PictureSample) -> bool:
+def sample_window(
+    container: InputContainer, stream: VideoStream, key_pts: int, sample: PictureSample, *, all_keys: bool = False
+) -> bool:
     """Decode a few frames from a key frame on into `sample`.
 
+    Args:
+        all_keys: the container marks all frames as key frames, which is true for some codecs only.
+
     Returns:
-        Whether the key frame's own picture came out: decoding can start there.
+        Whether the key frame's own picture came out, and is one: decoding can start there.
     """
+    codec = codec_name(stream)
+    trusting = not all_keys or codec in HOLD_BACK or stream.codec_context.codec.intra_only
     found, seen = False, 0
     with closing(_Onlooker(sample)) as onlooker:
         try:
             for frame in decode(packets_from(container, stream, key_pts), HEAD_PACKETS, []):
-                found = found or (frame.pts == key_pts and starts_afresh(frame, codec_name(stream)))
+                if frame.pts == key_pts and starts_afresh(frame, codec):
+                    found = found or trusting or tells_its_kind(frame)
                 if frame.pts is not None and frame.pts >= key_pts:
                     onlooker.look(frame)
                     seen += 1
@@ -157,6 +165,11 @@ def starts_afresh(frame: VideoFrame, codec: str) -> bool:
         codec: FFmpeg's name of it.
     """
     return codec in HOLD_BACK or frame.key_frame or frame.pict_type not in PREDICTED
+
+
+def tells_its_kind(frame: VideoFrame) -> bool:
+    """Whether a decoder says what a frame owes to others; those of Cinepak and of screen codecs often do not."""
+    return bool(frame.key_frame) or frame.pict_type != PictureType.NONE
 
 
 def decode_times(container: InputContainer, stream: VideoStream, max_packets: int) -> list[int | None]:

@@ -15,7 +15,7 @@ from av.stream import Stream
 from encoders.captions import CaptionFinder
 from encoders.demux import read_packets
 from encoders.errors import Encrypted, TooLarge
-from encoders.timeline import NO_TIME, Packets
+from encoders.timeline import LONE_FRAME_RATE, NO_TIME, RATE_RANGE, Packets
 
 KEY, DISCARD, HIDDEN, CORRUPT = 1, 2, 4, 8
 _WIDEST_TIME = (1 << 62) - 1
@@ -23,12 +23,24 @@ TURN_S = Fraction(1, 2)
 """A decoding time that falls by more is a jump of the clock; less is a muxer's carelessness."""
 
 
+def stated_rate(stream: Stream) -> Fraction:
+    """Frames a second by the codec's headers or the container's; LONE_FRAME_RATE where neither says something sane."""
+    rate = getattr(stream, "guessed_rate", None) or getattr(stream, "average_rate", None)
+    return Fraction(rate) if rate and RATE_RANGE[0] <= rate <= RATE_RANGE[1] else LONE_FRAME_RATE
+
+
+def stated_step(stream: Stream) -> int:
+    """Ticks from one frame to the next at the rate that is stated."""
+    return max(1, round(1 / (stated_rate(stream) * (stream.time_base or Fraction(1, 90_000)))))
+
+
 class _Rows:
     """Growing columns of one track; 17 bytes a packet."""
 
-    def __init__(self, codec: str) -> None:
-        self.codec = codec
-        self._captions = CaptionFinder(codec)
+    def __init__(self, stream: Stream) -> None:
+        self.codec = codec_name(stream)
+        self._step = stated_step(stream)
+        self._captions = CaptionFinder(self.codec)
         self.pts, self.duration, self.flags = array("q"), array("q"), array("B")
         self._decoded: int | None = None
         self._turned_back = False
@@ -52,8 +64,10 @@ class _Rows:
         flags = np.frombuffer(self.flags.tobytes(), np.uint8)
         pts = np.frombuffer(self.pts.tobytes(), np.int64)
         duration = np.frombuffer(self.duration.tobytes(), np.int64)
-        if self._untimed and len(pts) and (duration > 0).all():
-            pts = np.cumsum(duration) - duration
+        if self._untimed:
+            # Not by durations: where the stream states no rate, those that libavformat 62 gives are a tick long after
+            # the first fifty.
+            pts = np.arange(len(pts), dtype=np.int64) * self._step
         return Packets(
             pts=pts,
             duration=duration,
@@ -100,7 +114,7 @@ def scan_packets(
         Encrypted: the first packets of a track say that they are.
         ResourceExceeded: a packet asks for more memory than there is.
     """
-    rows = {stream.index: _Rows(codec_name(stream)) for stream in streams}
+    rows = {stream.index: _Rows(stream) for stream in streams}
     left, left_bytes = max_packets, max_bytes
     for packet in read_packets(container, streams):
         row = rows[packet.stream_index]

@@ -8,7 +8,7 @@ from 24, 30 and 60 as soon as a clip is long enough for it to matter.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -54,7 +54,7 @@ class Packets:
         hidden: holds a frame that is never shown itself (VP8 and VP9 reference frames).
         corrupt: the container says that data is missing.
         turned_back: whether the decoding times, which must rise, fall somewhere by more than carelessness explains.
-        untimed: no packet has a time, as in a bare H.264 or HEVC stream; `pts` is counted up from durations then.
+        untimed: no packet has a time, as in a bare H.264 or HEVC stream; `pts` is counted up then.
         captions: fields (1, 2) of which pictures carry closed captions.
     """
 
@@ -76,6 +76,22 @@ class Packets:
         """Packets whose frame has a time at which it is shown."""
         result: Flags = (self.pts != NO_TIME) & ~self.discard & ~self.hidden
         return result
+
+
+def without_second_fields(packets: Packets, step: float) -> Packets:
+    """The same with the packets hidden that hold only the second field of the frame before.
+
+    Transport streams keep the fields of a frame in packets of their own, each with its time, half a frame apart; the
+    decoder gives one frame for both, with the first one's time. Source: ITU-T H.222.0, 2.14.1 (access units of AVC);
+    ITU-T H.264, 7.4.1.2.4 (a field is a primary coded picture).
+
+    Args:
+        step: ticks from one frame to the next.
+    """
+    hidden = packets.hidden.copy()
+    for at in np.flatnonzero(np.abs(np.diff(packets.pts) - step / 2) <= step / 8).tolist():
+        hidden[at + 1] = not hidden[at]
+    return replace(packets, hidden=hidden, key=packets.key & ~hidden)
 
 
 def shown_times(packets: Packets) -> Ticks:

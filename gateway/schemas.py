@@ -85,7 +85,9 @@ class InitiateRequest(Request):
     visibility: Visibility = Visibility.PRIVATE
     filename: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
     content_type: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*$", max_length=127)
+        str,
+        # Registries of types write some in capitals ("audio/AMR"), and case means nothing. Source: RFC 9110, 8.3.1.
+        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*/[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=127, to_lower=True),
     ]
     file_size_bytes: Annotated[int, Field(gt=0)]
     profile: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = "default"

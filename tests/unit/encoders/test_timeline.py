@@ -23,6 +23,7 @@ from encoders.timeline import (
     shown_times,
     step_ticks,
     thinned,
+    without_second_fields,
 )
 
 MS = Fraction(1, 1000)
@@ -35,6 +36,20 @@ def packets(pts: Sequence[int], **marks: Sequence[int]) -> Packets:
         name: np.isin(np.arange(count), list(marks.get(name, ()))) for name in ("key", "discard", "hidden", "corrupt")
     }
     return Packets(pts=np.array(pts, np.int64), duration=np.ones(count, np.int64), **flags)
+
+
+class TestFields:
+    def test_the_second_of_two_half_a_frame_apart_is_hidden(self) -> None:
+        # Frames 0, 3, 1, 2 of 40 ticks, in order of decoding; the last is not coded as fields.
+        table = without_second_fields(packets([0, 20, 120, 140, 40, 60, 80], key=[0, 1]), 40)
+        assert shown_times(table).tolist() == [0, 40, 80, 120]
+        assert decoding_starts(table).tolist() == [0]
+
+    def test_fields_are_told_in_pairs(self) -> None:
+        assert shown_times(without_second_fields(packets([0, 20, 40, 60, 80, 100]), 40)).tolist() == [0, 40, 80]
+
+    def test_whole_frames_stay(self) -> None:
+        assert shown_times(without_second_fields(packets([0, 120, 40, 80]), 40)).tolist() == [0, 40, 80, 120]
 
 
 class TestShownTimes:
