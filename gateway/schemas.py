@@ -87,7 +87,9 @@ class InitiateRequest(Request):
     content_type: Annotated[
         str,
         # Registries of types write some in capitals ("audio/AMR"), and case means nothing. Source: RFC 9110, 8.3.1.
-        StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*/[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=127, to_lower=True),
+        StringConstraints(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*/[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=127, to_lower=True
+        ),
     ]
     file_size_bytes: Annotated[int, Field(gt=0)]
     profile: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = "default"

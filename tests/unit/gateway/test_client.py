@@ -14,11 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from gateway.client import AnswerUnreadable, Client, RequestInvalid, SourceEmpty, content_type_of
 from gateway.client_http import ApiProblem, Backoff, FarmUnreachable
 from gateway.part_sender import SourceChanged
-from gateway.schemas import JobWishes
+from gateway.schemas import InitiateRequest, JobWishes
 from gateway.upload_book import UploadBook, file_key
 from scheduler.jobs import GpuPolicy
 
@@ -321,6 +322,13 @@ def test_content_types_follow_the_name(name: str, expected: str, monkeypatch: py
     # As a machine has them that knows of the registry; not every one does.
     monkeypatch.setitem(mimetypes.types_map, ".amr", "audio/AMR")
     assert content_type_of(Path(name)) == expected
+
+
+def test_the_case_of_a_content_type_means_nothing() -> None:
+    asked = InitiateRequest(title="t", filename="a.amr", content_type="audio/AMR", file_size_bytes=1)
+    assert asked.content_type == "audio/amr"
+    with pytest.raises(ValidationError):
+        InitiateRequest(title="t", filename="a.amr", content_type="audio/a mr", file_size_bytes=1)
 
 
 def test_a_name_that_is_no_text_is_sent_as_one(client: Client, farm: FakeFarm, source: Path) -> None:
