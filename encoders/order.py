@@ -103,6 +103,8 @@ def learn_order(source: Path, picture: int, *, patient: bool = False) -> Order:
     frames = [time for _, time in seen.shown]
     if not seen.timed:
         ordered = [number * step for number in range(len(frames))]
+    elif not numbered and (counted := _by_decoding_time(seen)) is not None:
+        ordered = counted
     else:
         ordered = in_order([seen.due[number] for number, _ in seen.shown] if numbered else frames)
     if patient:
@@ -115,6 +117,20 @@ def learn_order(source: Path, picture: int, *, patient: bool = False) -> Order:
         told is not None and told != place.pts and not place.rest for told, place in zip(seen.told, places, strict=True)
     )
     return Order(places=places, frames=len(times), moved=moved)
+
+
+def _by_decoding_time(seen: _Seen) -> list[int] | None:
+    """The frames' times by when their packets are due, where that is sound and what the packets tell is not.
+
+    Demuxers guess the times that a stream leaves out, and give some frames the time of others; decoding times they
+    count. None where the packets' own times are distinct.
+    """
+    told = [time for _, time in seen.shown if time is not None]
+    due = [seen.due[number] for number, _ in seen.shown]
+    known = sorted(time for time in due if time is not None)
+    if len(set(told)) == len(told) or len(set(known)) < len(due):
+        return None
+    return [time + min(told) - known[0] for time in known]
 
 
 def _places(seen: _Seen, times: dict[int, int], keys: set[int]) -> list[Place]:

@@ -35,7 +35,8 @@ WINDOWS = (0.25, 0.5, 0.8)
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
 PALETTED = "pal8"
-"""Containers tell the palette once, and again when it changes; who begins to read in the middle does not learn it."""
+"""Containers tell the palette once, and again when it changes; who begins to read in the middle does not learn it, and
+a copy has none."""
 LEAST_HOLE_S = Fraction(1, 5)
 """A track of constant rate that lacks frames for longer than this has lost them."""
 REORDER_PIXELS = 60_000_000_000
@@ -231,7 +232,7 @@ def _first_playable(
             copy = Copy.ORDER if bounded or table.untimed else Copy.NONE
         times, starts = _frame_times(path, stream, table, sample, starts, warnings)
         if sample.facts.pixel_format == PALETTED:
-            starts = starts[:0]
+            starts, copy = starts[:0], Copy.NONE
         if len(times):
             return _video_track(stream, table, sample.facts, sample, times, starts, limits, warnings), copy
     return None, Copy.NONE

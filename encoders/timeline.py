@@ -32,6 +32,12 @@ FIT_TAKEN = 0.8
 SAME_RATE = Fraction(9, 10000)
 """Two rates this close (relative) are one: a clip short enough to fit both cannot tell them apart."""
 
+FILM_RATES = (Fraction(24000, 1001), Fraction(24))
+"""Of film that is shown with pulldown in streams which claim 5/4 of it, their frames, or 5/2, their fields."""
+
+NEAR_MEAN = 0.005
+"""How close (relative) a common rate must come to a track's mean to be tried."""
+
 ROUNDED_RATE = Fraction(1, 50_000)
 """A claim this close (relative) to a common rate means it: 23.976, or the nanoseconds of a frame in Matroska."""
 
@@ -178,11 +184,18 @@ def fit_rate(times: Ticks, time_base: Fraction, hints: Iterable[Fraction | None]
     """
     claimed = [Fraction(hint) for hint in hints if hint and RATE_RANGE[0] <= hint <= RATE_RANGE[1]]
     claimed += [rate for rate in COMMON_RATES if any(abs(rate / claim - 1) < ROUNDED_RATE for claim in claimed)]
+    claimed += [film for film in FILM_RATES if {film * Fraction(5, 4), film * Fraction(5, 2)} & {*claimed}]
     if len(times) < 2:
         return next(iter(claimed), LONE_FRAME_RATE), len(times)
     step_s = step_ticks(times) * float(time_base)
-    near = [rate for rate in COMMON_RATES if abs(float(rate) * step_s - 1) < 0.05]
     seconds = (times - times[0]).astype(np.float64) * float(time_base)
+    mean_s = float(seconds[-1]) / (len(times) - 1)
+    near = [
+        rate
+        for rate in COMMON_RATES
+        # Film that stays for three fields and two in turn has its rate in the mean only.
+        if abs(float(rate) * step_s - 1) < 0.05 or abs(float(rate) * mean_s - 1) < NEAR_MEAN
+    ]
     fits: list[tuple[float, Fraction, int]] = []
     for rate in dict.fromkeys(claimed + near):
         places = _places(seconds, rate)
@@ -192,6 +205,10 @@ def fit_rate(times: Ticks, time_base: Fraction, hints: Iterable[Fraction | None]
         return None, len(times)
     most = max(taken for taken, _, _ in fits)
     best = [(rate, places) for taken, rate, places in fits if taken >= most - 1e-9]
+    clock = 1 / time_base
+    if any(rate == clock for rate, _ in best) and clock in claimed:
+        # The container counts frames, as AVI does: its own rate is the only one that never drifts.
+        best = [(rate, places) for rate, places in best if abs(rate / clock - 1) < SAME_RATE]
     mean = (best[0][1] - 1) / float(seconds[-1])
     return min(best, key=lambda fit: _rank_rate(fit[0], claimed, mean))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_frames_that_are_all_marked_as_key_frames(codec: str, tmp_path: Path) ->
     assert honest is not None
     assert len(info.video.keyframe_pts) == len(honest.keyframe_pts) > 1
     assert not [warning for warning in info.warnings if "contradict" in warning]
+
+
+def test_guessed_times_give_way_to_counted_ones(tmp_path: Path) -> None:
+    """As of Chinese AVS in program streams: a frame gets the time of the one before, decoding times are even."""
+    proper = write_clip(tmp_path / "proper.mp4", codec_options={"preset": "ultrafast", "g": "24", "bf": "2"})
+    broken = tmp_path / "broken.mkv"
+    with av.open(str(proper)) as source, av.open(str(broken), "w") as made:
+        twin = made.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        step = packets[0].duration or 0
+        for number, packet in enumerate(packets):
+            packet.dts = number * step
+            packet.pts = packet.dts + (0 if number % 6 == 1 else step)
+            packet.stream = twin
+            made.mux(packet)
+    info = mend_source(broken, tmp_path, replace(probe_source(broken, "0" * 64), copy=Copy.ORDER))
+    assert info.video is not None
+    # Without sound the first frame may stay for one more, until none comes before its own packet's time.
+    assert info.video.frame_rate == 24
+    assert info.video.frames in (48, 49)
+    times = [time * info.video.time_base for time, _ in shown(tmp_path / NAME, info)]
+    assert max(abs(after - before - Fraction(1, 24)) for before, after in pairwise(times[1:])) < Fraction(2, 1000)
 
 
 def test_true_key_frames_keep_their_marks(tmp_path: Path) -> None:

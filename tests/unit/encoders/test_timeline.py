@@ -162,6 +162,20 @@ class TestFitRate:
     def test_mad_hints_are_not_tried(self, hint: Fraction | None) -> None:
         assert fit_rate(np.array([7]), MS, [hint]) == (LONE_FRAME_RATE, 1)
 
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_film_with_pulldown_has_the_rate_of_film(self, first: int) -> None:
+        # Frames stay for three fields and two in turn; the container claims the rate of the fields or of their pairs.
+        fields = np.concatenate([[0], np.cumsum([3 if (number + first) % 2 else 2 for number in range(191)])])
+        times = np.rint(fields * 1501.5).astype(np.int64)
+        hints = [Fraction(30000, 1001), Fraction(60000, 1001)]
+        assert fit_rate(times, Fraction(1, 90_000), hints) == (Fraction(24000, 1001), 192)
+
+    def test_a_container_that_counts_frames_knows_their_rate(self) -> None:
+        # 0.1 % beside a common rate that the codec claims, and on it for minutes.
+        rate = Fraction(250_000, 16_701)
+        assert fit_rate(np.arange(157), 1 / rate, [rate, Fraction(15000, 1001)]) == (rate, 157)
+        assert fit_rate(np.arange(157), Fraction(100, 2997), [Fraction(2997, 100)]) == (Fraction(30000, 1001), 157)
+
     def test_a_lone_frame_takes_the_hint(self) -> None:
         assert fit_rate(np.array([7]), MS, [None, Fraction(24)]) == (24, 1)
 
