@@ -21,13 +21,17 @@ from av.stream import Stream
 from encoders.errors import Damaged, FarmError, ForbiddenFormat, NotAVideo, ResourceExceeded
 
 _WITH_PICTURE = (
-    "mov matroska mpegts mpeg avi flv kux live_flv ogg asf asf_o mxf gxf rm nut ivf dv wtv nsv nuv yuv4mpegpipe"
+    "mov matroska mpegts mpeg avi flv kux live_flv ogg asf asf_o mxf gxf rm nut ivf dv wtv nsv nuv yuv4mpegpipe "
+    "pva ty lxf dhav vc1test"
 )
 ANIMATIONS = ("gif", "apng")
 """Demuxers of pictures that may move; of those that do not, `probe` says that they are no videos."""
-BARE = ("h264", "hevc", "m4v", "mpegvideo")
+BARE = ("h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "vc1", "cavsvideo", "dnxhd")
 """Elementary streams of pictures: without times, or without an index (`Copy.ORDER`, `Copy.INDEX`)."""
-_SOUND_ONLY = "mp3 aac ac3 eac3 flac wav w64 aiff caf amr ape wv tta au dts truehd"
+_SOUND_ONLY = (
+    "mp3 aac ac3 eac3 flac wav w64 aiff caf amr ape wv tta au dts truehd "
+    "loas mlp dtshd mpc mpc8 tak oma dsf voc qcp iff amrnb amrwb gsm"
+)
 ALLOWED_DEMUXERS = (*f"{_WITH_PICTURE} {_SOUND_ONLY}".split(), *BARE, *ANIMATIONS)
 """FFmpeg demuxers that read one file and no other. Not in it: hls, dash, concat, imf, image2 and the picture pipes,
 playlists, subtitles, devices, network.
