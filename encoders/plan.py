@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 
+from encoders.cuts import decoding_starts, worth_their_reach
 from encoders.ladder import (
     AudioSettings,
     ChapterSettings,
@@ -214,7 +215,7 @@ def plan_asset(info: MediaInfo, profile: Profile, slots: int, encoder: str) -> P
         preset=profile.video.preset,
         grid=grid,
         renditions=plan_renditions(info.video, profile, grid.fps) if info.video and grid else (),
-        segments=plan_segments(grid, profile.video, slots) if grid else (),
+        segments=plan_segments(grid, profile.video, slots, info.video) if grid else (),
         audio=audio,
         text=plan_text(info),
         audio_settings=profile.audio,
@@ -302,11 +303,16 @@ def plan_renditions(video: VideoTrack, profile: Profile, fps: Fraction) -> tuple
     )
 
 
-def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segment, ...]:
+def plan_segments(
+    grid: Grid, settings: VideoSettings, slots: int, video: VideoTrack | None = None
+) -> tuple[Segment, ...]:
     """Cut the grid into segments of whole media segments, near `segment_s` (slow sources: longer), all about equal.
 
     Shorter where slots would idle: short sources get `ROUNDS` segments a slot, down to one media segment each. Of the
     lengths left, the longest is taken with which all slots are done first, if frames take equally long.
+
+    Args:
+        video: the source's; where its key frames are far between, segments are longer (`cuts.worth_their_reach`).
     """
     media = grid.media_segments
     aim = round(Fraction(settings.segment_s) * max(grid.fps, SLOW_RATE) / grid.media_segment_frames)
@@ -319,6 +325,9 @@ def plan_segments(grid: Grid, settings: VideoSettings, slots: int) -> tuple[Segm
         return sum(sorted(costs, reverse=True)[:: max(1, slots)])
 
     shares = min((_shares(media, length) for length in range(longest, 0, -1)), key=takes)
+    if video is not None:
+        starts = decoding_starts(video, grid.origin_s, grid.fps)
+        shares = worth_their_reach(shares, grid.media_segment_frames, starts)
     segments, first = [], 0
     for index, share in enumerate(shares):
         last = first + share

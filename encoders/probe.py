@@ -8,7 +8,7 @@ only where packet times contradict the frames.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,15 +19,16 @@ from av.video.stream import VideoStream
 
 from encoders import timeline
 from encoders.damage import places
-from encoders.demux import ANIMATIONS, MAX_PIXELS, WHAT_TO_DO, open_source
+from encoders.demux import ANIMATIONS, WHAT_TO_DO, open_source
 from encoders.edits import picture_late_s
-from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge, TooLong
+from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
 from encoders.moov import refuse_protected, sample_descriptions
 from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets
 from encoders.sidetracks import caption_tracks, is_part, read_chapters, read_sound, read_subtitles
+from encoders.source_limits import ProbeLimits
 from encoders.timeline import Packets, Ticks
 
 WINDOWS = (0.25, 0.5, 0.8)
@@ -43,40 +44,7 @@ REORDER_PIXELS = 60_000_000_000
 """Most that is decoded to put frames in order: minutes on one core, as 260,000 frames of 640x360. Longer sources show
 the frames whose times rise, if they have any."""
 LEAST_START_GAP_S = Fraction(1, 4)
-SMALL_BYTES = 64_000_000
-"""So much any file may unpack to."""
-STILL_S = 10.0
-"""A picture, or silence between two sounds, of so long is nothing special."""
-HELD_BYTES_S = 64
-"""A file may stand still for a second more for each so many bytes of it: slides have pictures, an album has sound, and
-what has neither costs as much to encode as a film while it is made of nothing."""
 SANE_SAR = (Fraction(1, 12), Fraction(12))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeLimits:
-    """What a source may be; beyond it is refused as TooLarge or TooLong.
-
-    Attributes:
-        max_bytes: length of the file.
-        max_pixels: of one frame.
-        max_streams: tracks of any kind.
-        max_packets: of all tracks; a day of 60 fps with sound has about 10 million.
-        max_duration_s: from the first to the last frame.
-        max_expansion: bytes of all packets for each of the file, beyond `SMALL_BYTES`: packed tracks and samples that
-            share their bytes let a tiny file stand for any amount of work.
-        max_hold_s: how long a track may stand still in all, beyond `STILL_S` at a time and what the file's size allows.
-        max_gap_s: longest time for which one frame may be shown: bounds what a tiny file can have us encode.
-    """
-
-    max_bytes: int = 1 << 40
-    max_pixels: int = MAX_PIXELS
-    max_streams: int = 100
-    max_packets: int = 20_000_000
-    max_duration_s: int = 24 * 3600
-    max_gap_s: int = 1800
-    max_expansion: int = 32
-    max_hold_s: int = 600
 
 
 def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> MediaInfo:
@@ -104,7 +72,7 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         if _is_mov(container):
             refuse_protected(path)
         pictures = _picture_streams(container)
-        most_bytes = SMALL_BYTES + limits.max_expansion * size_bytes
+        most_bytes = limits.most_bytes(size_bytes)
         packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets, most_bytes))
         if container.format.name in ANIMATIONS and max((len(each) for each in packets.values()), default=0) < 2:
             raise NotAVideo(f"The file is a picture that does not move, not a video. {WHAT_TO_DO}")
@@ -115,11 +83,9 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         if video is None and not audio:
             raise NoPlayableTrack(_why_no_sound(path, container))
         bounds = MediaInfo(container="", size_bytes=0, sha256="", video=video, audio=audio)
-        _check_length(bounds, limits)
-        tracks = [container.streams[track.stream] for track in (video, *audio) if track is not None]
-        _check_holds(
-            [(packets[stream.index], stream.time_base or Fraction(0)) for stream in tracks], size_bytes, limits
-        )
+        limits.check_length(bounds)
+        playable = [container.streams[track.stream] for track in (video, *audio) if track is not None]
+        limits.check_holds([(packets[stream.index], stream.time_base) for stream in playable], size_bytes)
         if video and audio and _is_mov(container) and packets[video.stream].discard.any():
             step_s = 1 / (video.frame_rate or video.average_rate)
             video = replace(video, late_s=picture_late_s(path, video.stream, video.first_pts, step_s))
@@ -154,15 +120,8 @@ def _check_header(container: InputContainer, limits: ProbeLimits) -> None:
         )
     for stream in _picture_streams(container):
         context = stream.codec_context
-        if context is not None and context.width * context.height > limits.max_pixels:
-            raise _too_many_pixels(context.width, context.height, limits)
-
-
-def _too_many_pixels(width: int, height: int, limits: ProbeLimits) -> TooLarge:
-    return TooLarge(
-        f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.0f} million are taken. "
-        "Scale it down."
-    )
+        if context is not None:
+            limits.check_pixels(context.width, context.height)
 
 
 def _picture_streams(container: InputContainer) -> list[VideoStream]:
@@ -219,8 +178,7 @@ def _first_playable(
             sample_head(container, twin, sample)
             if sample.facts is None:
                 continue
-            if sample.facts.width * sample.facts.height > limits.max_pixels:
-                raise _too_many_pixels(sample.facts.width, sample.facts.height, limits)
+            limits.check_pixels(sample.facts.width, sample.facts.height)
             table = _whole_frames(table, sample)
             starts = _tried_starts(container, twin, table, sample, warnings)
         bounded = len(table) * sample.facts.width * sample.facts.height <= REORDER_PIXELS
@@ -339,12 +297,7 @@ def _video_track(
 ) -> VideoTrack:
     time_base = stream.time_base
     assert time_base
-    gap_s = int(np.diff(times).max(initial=0)) * time_base
-    if gap_s > limits.max_gap_s:
-        raise TooLong(
-            f"One frame is shown for {float(gap_s):.0f} s; at most {limits.max_gap_s} s are taken. "
-            "The file's timestamps are broken; export it again."
-        )
+    limits.check_gap(times, time_base)
     hints = [stream.average_rate, stream.guessed_rate, stream.base_rate]
     rate, frames = timeline.fit_rate(times, time_base, hints)
     first = int(times[0])
@@ -415,21 +368,3 @@ def _sound_tracks(
         )
     found = [read_sound(path, stream, packets[stream.index], warnings) for stream in whole]
     return tuple(track for track in found if track is not None)
-
-
-def _check_length(info: MediaInfo, limits: ProbeLimits) -> None:
-    if info.duration_s > limits.max_duration_s:
-        raise TooLong(
-            f"The file plays for {float(info.duration_s):.0f} s; at most {limits.max_duration_s} s are taken. "
-            "Upload a part of it."
-        )
-
-
-def _check_holds(tracks: Iterable[tuple[Packets, Fraction]], size_bytes: int, limits: ProbeLimits) -> None:
-    most_s = limits.max_hold_s + size_bytes // HELD_BYTES_S
-    held_s = max(timeline.held_s(timeline.shown_times(table), time_base, STILL_S) for table, time_base in tracks)
-    if held_s > most_s:
-        raise TooLong(
-            f"The file stands still for {held_s:.0f} s in all; at most {most_s} s are taken of one of its size. Its "
-            "timestamps are broken, or it is made of nothing; export it again."
-        )

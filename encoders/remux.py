@@ -32,8 +32,9 @@ from encoders.demux import BARE, MEDIA_ERRORS, open_source, read_packets
 from encoders.errors import Damaged, InputError
 from encoders.media import Copy, MediaInfo
 from encoders.order import joined, learn_order
-from encoders.probe import ProbeLimits, probe_source
+from encoders.probe import probe_source
 from encoders.scan import TURN_S, stated_rate
+from encoders.source_limits import ProbeLimits
 
 NAME = "source.nut"
 AHEAD_S = Fraction(60)

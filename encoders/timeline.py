@@ -159,6 +159,11 @@ def holes(times: Ticks, least: float) -> list[tuple[int, int]]:
     return [(int(times[at]), int(times[at + 1])) for at in np.flatnonzero(np.diff(times) > least)]
 
 
+def longest_gap(times: Ticks) -> int:
+    """Ticks between those neighbours that lie furthest apart; 0 for fewer than two."""
+    return int(np.diff(times).max(initial=0))
+
+
 def held_s(times: Ticks, time_base: Fraction, free_s: float) -> float:
     """For how long nothing new comes, seconds: the distances of neighbours, less `free_s` of each."""
     steps_s = np.diff(times).astype(np.float64) * float(time_base)

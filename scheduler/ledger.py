@@ -308,6 +308,8 @@ class Ledger:
     def timeout_s(self, task: Task, estimate: Estimate) -> float:
         """How long an attempt may take; twice as long after each one of the task that took too long."""
         floor_s = self.settings.min_timeout_s if estimate.samples else self.settings.cold_timeout_s
+        if task.spec.kind is TaskKind.INSPECT:
+            floor_s = max(floor_s, self.settings.inspect_timeout_s)
         return max(floor_s, self.settings.timeout_factor * estimate.p95_s) * 2.0 ** min(task.timeouts, 8)
 
     def enqueue(self, task: Task) -> None:

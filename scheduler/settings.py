@@ -44,6 +44,8 @@ class SchedulerSettings:
         min_timeout_s: shortest timeout of a task. Source of the factor: go-livepeer, max(8 s, 4 x segment duration).
         timeout_factor: timeout = factor x p95 of the prediction.
         cold_timeout_s: shortest timeout while a cost is only guessed (fewer than cost.TRUSTED_SAMPLES results).
+        inspect_timeout_s: shortest timeout of an inspection. What a source may cost there is bounded by processor time,
+            which a busy host stretches; that is no fault of a device.
         stop_grace_s: how long a stopped or timed-out task may take to end before its worker is replaced.
         survivor_patience_s: how long an attempt that outlived its dispatcher goes on while nobody asks for its job.
         twins: start twins of stragglers on idle slots.
@@ -74,6 +76,7 @@ class SchedulerSettings:
     min_timeout_s: float = 60.0
     timeout_factor: float = 4.0
     cold_timeout_s: float = 600.0
+    inspect_timeout_s: float = 300.0
     stop_grace_s: float = 30.0
     survivor_patience_s: float = 60.0
     twins: bool = True

@@ -10,12 +10,13 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from encoders.backends.base import BackendName, Capability, EncodedPicture, SegmentRequest
-from encoders.backends.frames import FIELD_MARGIN_FRAMES, RESTARTABLE, FrameReader, deinterlaced
+from encoders.backends.frames import FIELD_MARGIN_FRAMES, FrameReader, deinterlaced
 from encoders.backends.painter import Painter
 from encoders.backends.software import SoftwareLadder, software_identity
 from encoders.backends.svtav1 import svt_version
 from encoders.backends.x264 import x264_version
 from encoders.backends.x265 import x265_version
+from encoders.cuts import RESTARTABLE
 from encoders.damage import places
 from encoders.errors import Damaged
 from encoders.ladder import Codec

@@ -25,13 +25,6 @@ from encoders.errors import ResourceExceeded
 from encoders.media import VideoTrack
 from encoders.sample import HOLD_BACK, starts_afresh
 
-_MODERN = "h264 hevc vvc av1 vp8 vp9 theora"
-_OLDER = "mpeg1video mpeg2video mpeg4 h263 flv1 msmpeg4v1 msmpeg4v2 msmpeg4v3 wmv1 wmv2 wmv3 vc1"
-_INTRA = "mjpeg prores dnxhd dvvideo ffv1 huffyuv ffvhuff utvideo jpeg2000 cfhd rawvideo v210 png"
-RESTARTABLE = frozenset(f"{_MODERN} {_OLDER} {_INTRA}".split())
-"""Codecs (FFmpeg's names) whose key frames owe nothing to what came before. Of the others, old ones mostly, some keep
-tables over key frames (Cinepak), and every segment is decoded from the start of the file."""
-
 MOST_LEADING = 8
 """Frames that may come out before the key frame that was decoded first; of older codecs, hardly ever one."""
 

@@ -19,8 +19,9 @@ from encoders.demux import open_source, packets_from
 from encoders.errors import Encrypted, FarmError, ForbiddenFormat, NoPlayableTrack, NotAVideo, TooLarge, TooLong
 from encoders.media import ColourRange, Copy, MediaInfo, VideoTrack
 from encoders.plan import plan_asset
-from encoders.probe import ProbeLimits, probe_source
+from encoders.probe import probe_source
 from encoders.profiles.load import load_profile
+from encoders.source_limits import ProbeLimits
 
 DIGEST = "0" * 64
 
@@ -370,7 +371,7 @@ class TestRefusals:
     def test_a_small_file_that_stands_for_much(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write_clip(tmp_path / "x.mp4")
         assert probe(path, max_expansion=1).video is not None
-        monkeypatch.setattr("encoders.probe.SMALL_BYTES", 1000)
+        monkeypatch.setattr("encoders.source_limits.SMALL_BYTES", 1000)
         assert probe(path, max_expansion=1).video is not None
         with pytest.raises(TooLarge, match="again and again"):
             probe(path, max_expansion=0)
