@@ -108,8 +108,14 @@ class Catalogue:
         return Fingerprint(pictures=np.array(pictures, PICTURE), sound=np.array(words, np.uint32))
 
 
-def write_catalogue(path: Path, works: Iterable[tuple[str, str, str, Fingerprint]]) -> None:
-    """Put works (id, title, video, fingerprint) into one file; meanwhile they are in memory about twice."""
+def write_catalogue(
+    path: Path, works: Iterable[tuple[str, str, str, Fingerprint]], lists_from: int = INDEXED_HASHES
+) -> None:
+    """Put works (id, title, video, fingerprint) into one file; meanwhile they are in memory about twice.
+
+    Args:
+        lists_from: hashes from which on the file has lists.
+    """
     entries, pictures, words = [], [np.zeros(0, PICTURE)], [np.zeros(0, np.uint32)]
     rows = heard = 0
     for work_id, title, video_id, fingerprint in works:
@@ -120,7 +126,7 @@ def write_catalogue(path: Path, works: Iterable[tuple[str, str, str, Fingerprint
         pictures.append(fingerprint.pictures)
         words.append(fingerprint.sound)
         rows, heard = end, until
-    _write(path, entries, _arrays(np.concatenate(pictures), np.concatenate(words)))
+    _write(path, entries, _arrays(np.concatenate(pictures), np.concatenate(words), lists_from))
 
 
 def open_catalogue(path: Path) -> Catalogue:
@@ -190,11 +196,11 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def _arrays(pictures: PictureMarks, words: Words) -> dict[str, npt.NDArray[Any]]:
+def _arrays(pictures: PictureMarks, words: Words, lists_from: int) -> dict[str, npt.NDArray[Any]]:
     places = np.flatnonzero(pictures["sample"] % EVERY_SAMPLE == 0).astype("<u4")
     views = pictures["hashes"][places][:, list(REGISTERED_VIEWS), :8]
     coarse = np.ascontiguousarray(views).view("<u8").ravel()
-    listed, starts = _lists(coarse)
+    listed, starts = _lists(coarse) if len(coarse) >= lists_from else (np.zeros(0, "<u4"), np.zeros(0, "<u4"))
     order = np.argsort(words, kind="stable").astype("<u4")
     return {
         "pictures": pictures,
@@ -210,8 +216,6 @@ def _arrays(pictures: PictureMarks, words: Words) -> dict[str, npt.NDArray[Any]]
 
 def _lists(coarse: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """Places of each value of each band, and where they begin: `VALUES` + 1 numbers a band."""
-    if len(coarse) < INDEXED_HASHES:
-        return np.zeros(0, "<u4"), np.zeros(0, "<u4")
     listed, starts = [], []
     for values in coarse.view("<u2").reshape(-1, BANDS).T:
         order = np.argsort(values, kind="stable")  # a radix sort of 16 bits

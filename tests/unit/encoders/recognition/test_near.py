@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from encoders.recognition import catalogue as catalogues
 from encoders.recognition import near
 from encoders.recognition.catalogue import Catalogue, open_catalogue, write_catalogue
 from encoders.recognition.fingerprint import PICTURE, Fingerprint
@@ -19,7 +18,7 @@ SAMPLES = 60
 
 
 @pytest.fixture(params=["all", "lists"])
-def catalogue(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Catalogue:
     """A part whose hashes are few and alike, so that they are near one another and lists hold many."""
     rng = np.random.default_rng(3)
     pictures = np.zeros(SAMPLES, PICTURE)
@@ -27,8 +26,8 @@ def catalogue(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     kinds = rng.integers(0, 256, (9, 32), np.uint8)
     shape = pictures["hashes"].shape[:2]
     pictures["hashes"] = turned(kinds[rng.integers(0, len(kinds), shape)], rng.integers(0, 40, shape), rng)
-    monkeypatch.setattr(catalogues, "INDEXED_HASHES", 1 if request.param == "lists" else 1 << 60)
-    write_catalogue(tmp_path / "part", [("w", "W", "w", Fingerprint(pictures=pictures, sound=np.zeros(0, np.uint32)))])
+    works = [("w", "W", "w", Fingerprint(pictures=pictures, sound=np.zeros(0, np.uint32)))]
+    write_catalogue(tmp_path / "part", works, lists_from=1 if request.param == "lists" else 1 << 60)
     part = open_catalogue(tmp_path / "part")
     assert bool(len(part.starts)) == (request.param == "lists")
     return part

@@ -112,11 +112,10 @@ def test_that_another_file_is_no_catalogue(tmp_path: Path) -> None:
         open_catalogue(tmp_path / "c")
 
 
-def test_that_lists_find_what_comparing_all_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_lists_find_what_comparing_all_finds(tmp_path: Path) -> None:
     films = [(f"w{seed}", f"Film {seed}", f"v{seed}", fingerprint(seed)) for seed in (1, 2, 3)]
     write_catalogue(tmp_path / "plain", films)
-    monkeypatch.setattr("encoders.recognition.catalogue.INDEXED_HASHES", 1)
-    write_catalogue(tmp_path / "listed", films)
+    write_catalogue(tmp_path / "listed", films, lists_from=1)
     plain, listed = open_catalogue(tmp_path / "plain"), open_catalogue(tmp_path / "listed")
     assert not len(plain.starts)
     pieces = plain.coarse.view("<u2").reshape(-1, 4)
