@@ -1,7 +1,7 @@
 """`python -m benchmarks content-scale`: what the catalogue of works costs as it grows.
 
 Changes: works of two hours registered and removed beside so many others, in a store on this disk; what a writer looks
-at of the others is the heads of their parts, so these have no bodies. Questions: 44 s of video against parts of random
+at of the others is the heads of their parts, so these have no bodies. Questions: a video against parts of random
 hashes as large as merging makes them; disks being too small for all, the same files are asked again and again, which
 costs the same processor time and less of the page cache than real ones.
 """
@@ -32,7 +32,6 @@ from encoders.recognition.recognise import recognise_in
 
 WORK_H, PART_H = 2.0, 50.0
 WORDS_PER_SAMPLE = 4
-ASKED_S = 44.0
 
 
 def noise(seconds: float, seed: int) -> Fingerprint:
@@ -95,19 +94,25 @@ def measure_merge(folder: Path) -> dict[str, Any]:
     return {"merged_hours": FAN * WORK_H, "merge_cpu_s": cpu_s, "parts_left": len(read_pointer(store).parts)}
 
 
-def measure_questions(paths: list[Path], hours: float) -> dict[str, Any]:
+def measure_questions(paths: list[Path], hours: float, asked_s: float) -> dict[str, Any]:
     """Seconds of processor time of one video's comparison with so many hours of works."""
     parts = [paths[index % len(paths)] for index in range(max(1, round(hours / PART_H)))]
-    asked = noise(ASKED_S, 2).to_bytes()
+    asked = noise(asked_s, 2).to_bytes()
     recognise_in(asked, parts[:1], (), KnownContentSettings(), "")
     cpu_s = timed(lambda: recognise_in(asked, parts, (), KnownContentSettings(), ""))
-    return {"hours": hours, "file_bytes": parts[0].stat().st_size * len(parts), "video_cpu_s": cpu_s}
+    return {
+        "hours": hours,
+        "asked_s": asked_s,
+        "file_bytes": parts[0].stat().st_size * len(parts),
+        "video_cpu_s": cpu_s,
+    }
 
 
 @click.command(help=__doc__)
 @click.option(
     "--hours", multiple=True, default=(100.0, 1000.0, 10_000.0), show_default=True, help="Of registered works."
 )
+@click.option("--asked-s", default=44.0, show_default=True, help="Length of the video that is compared.")
 @click.option("--files", default=4, show_default=True, help="Different parts of 50 hours on disk, 0.3 GB each.")
 @click.option(
     "--against", type=click.Choice(["faiss"]), help="Compare the search with another library's, nothing else."
@@ -124,6 +129,7 @@ def measure_questions(paths: list[Path], hours: float) -> dict[str, Any]:
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the results here.")
 def command(
     hours: tuple[float, ...],
+    asked_s: float,
     files: int,
     against: str | None,
     hashes: tuple[int, ...],
@@ -153,7 +159,7 @@ def command(
         for number, path in enumerate(paths):
             write_catalogue(path, [("w", "Noise", "w", noise(PART_H * 3600, 10 + number))])
         for each in hours:
-            questions.append(measure_questions(paths, each))
+            questions.append(measure_questions(paths, each, asked_s))
             console.print(questions[-1])
     if json_path:
         write_results(json_path, "content-scale", {"changes": changes, "merge": merge, "questions": questions})

@@ -39,10 +39,8 @@ was proven to do (encoders/backends/probe.py)."""
 SET_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "CUPY_CACHE_IN_MEMORY": "1", "CUDA_CACHE_DISABLE": "1"}
 # One thread each: a fork must not meet the lock of a numerical library's thread pool.
 SET_ENVIRONMENT |= {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
-PRELOAD = tuple(
-    f"encoders.{name}"
-    for name in ("probe", "segment", "held", "audio", "package", "verify_asset", "canary", "backends.registry")
-)
+_MODULES = "probe segment held audio package verify_asset canary backends.registry recognition.recognise"
+PRELOAD = tuple(f"encoders.{name}" for name in _MODULES.split())
 """Whatever workers run confined: imported for each call it would cost half a second of it."""
 STARTUP_LIMIT_S = 60.0
 REAP_LIMIT_S = 5.0

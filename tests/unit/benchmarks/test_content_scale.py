@@ -24,7 +24,6 @@ def test_that_a_change_writes_as_much_beside_many_works_as_beside_few(
 
 def test_that_as_many_parts_are_asked_as_hours_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content_scale, "PART_H", 0.01)
-    monkeypatch.setattr(content_scale, "ASKED_S", 2.0)
     write_catalogue(tmp_path / "part", [("w", "Noise", "w", content_scale.noise(36.0, 1))])
-    asked = content_scale.measure_questions([tmp_path / "part"], 0.03)
+    asked = content_scale.measure_questions([tmp_path / "part"], 0.03, 2.0)
     assert asked["file_bytes"] == 3 * (tmp_path / "part").stat().st_size
