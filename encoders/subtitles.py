@@ -1,8 +1,8 @@
 """Text tracks of a source as WebVTT: one file for each rendition, on the asset's clock.
 
 Whatever the source's format (SubRip, SSA/ASS, mov_text, WebVTT, closed captions), FFmpeg decodes it to a dialogue line,
-of which the plain text is kept: no styling, no positions, no markup, so nothing of it can do more in a player than be
-read.
+of which the plain text and its place on the picture (`placing.py`) are kept: no styling, no markup, so nothing of it
+can do more in a player than be read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from encoders.captions import FIELDS, OWN_TRACK, CaptionTrack
 from encoders.demux import open_source, read_packets
+from encoders.placing import Script, checked_settings, placed, read_script
 from encoders.plan import Plan, TextRendition
 from encoders.scan import codec_name
 from encoders.vtt import Cue, document, escaped
@@ -31,6 +32,10 @@ MOST_SIGNS = 1000
 """Of one cue: ten lines on a screen hold fewer."""
 MARKED = 20
 """So many signs are read for one that is kept, of text with markup in it."""
+STYLED = ("ass", "ssa")
+HEADER_BYTES = 1 << 20
+STYLE_BYTES = 300
+"""So much of a script's header, and of an event for the name of its style, is read."""
 UNTIMED_S = Fraction(4)
 """How long text without an end stays, unless the next one comes before."""
 LONGEST_S = Fraction(30)
@@ -88,7 +93,8 @@ def _track(rendition: TextRendition, stream: Stream) -> _Track:
     codec = codec_name(stream)
     if rendition.captions or codec == OWN_TRACK:
         return _Captions(rendition, CaptionTrack(rendition.captions or FIELDS[0], codec))
-    return _Track(rendition)
+    header = getattr(stream.codec_context, "extradata", None) if codec in STYLED else None
+    return _Track(rendition, read_script((header or b"")[:HEADER_BYTES].decode("utf-8", errors="replace")))
 
 
 def plain_text(dialogue: str) -> str:
@@ -130,7 +136,8 @@ class _Track:
     """One text track while it is read; times on the source's clock."""
 
     rendition: TextRendition
-    lines: list[tuple[Fraction, Fraction | None, str]] = field(default_factory=list)
+    script: Script = field(default_factory=Script)
+    lines: list[tuple[Fraction, Fraction | None, str, str]] = field(default_factory=list)
     errors: int = 0
     dropped: int = 0
 
@@ -145,12 +152,14 @@ class _Track:
         start_s = packet.pts * packet.time_base
         end_s = start_s + packet.duration * packet.time_base if packet.duration else None
         try:
-            text = "\n".join(_dialogues(packet))
+            found = [*_dialogues(packet, self.script)]
         except (av.error.FFmpegError, ValueError):
             self.errors += 1
             return
         # A packet without text takes away what is shown; it is kept for the end that it gives to the one before.
-        self.lines.append((start_s, end_s, text))
+        text = "\n".join(line for line, _ in found)
+        settings = next((each for _, each in found if each), "") or _own_settings(packet)
+        self.lines.append((start_s, end_s, text, settings))
 
     def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
         """The rendition, on the asset's clock."""
@@ -164,14 +173,14 @@ class _Track:
 
     def _cues(self, origin_s: Fraction, duration_s: Fraction) -> Iterator[Cue]:
         self.lines.sort(key=lambda line: line[0])
-        for index, (start_s, end_s, text) in enumerate(self.lines):
+        for index, (start_s, end_s, text, settings) in enumerate(self.lines):
             if end_s is None:
                 following = self.lines[index + 1][0] if index + 1 < len(self.lines) else start_s + UNTIMED_S
                 end_s = min(following, start_s + UNTIMED_S)
             shown_s = max(Fraction(0), start_s - origin_s)
             gone_s = min(duration_s, end_s - origin_s, start_s - origin_s + LONGEST_S)
             if gone_s > shown_s:
-                yield Cue(start_s=shown_s, end_s=gone_s, text=text)
+                yield Cue(start_s=shown_s, end_s=gone_s, text=text, settings=settings)
 
 
 class _Captions(_Track):
@@ -188,13 +197,28 @@ class _Captions(_Track):
     def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
         """The rendition, on the asset's clock."""
         lines = self._track.lines(origin_s + duration_s)
-        self.lines = [(start_s, end_s, plain_text(text)) for start_s, end_s, text in lines[:MOST_CUES]]
+        self.lines = [(start_s, end_s, plain_text(text), "") for start_s, end_s, text in lines[:MOST_CUES]]
         self.dropped = max(0, len(lines) - MOST_CUES) + self._track.dropped
         return super().result(origin_s, duration_s)
 
 
-def _dialogues(packet: Packet[Stream]) -> Iterator[str]:
+def _dialogues(packet: Packet[Stream], script: Script) -> Iterator[tuple[str, str]]:
+    """(plain text, WebVTT's settings) of a packet's dialogue lines."""
     for subtitle in packet.decode():
         for rect in subtitle if isinstance(subtitle, SubtitleSet) else (subtitle,):
             if isinstance(rect, AssSubtitle):
-                yield plain_text(bytes(rect.dialogue).decode("utf-8", errors="replace"))
+                dialogue = bytes(rect.dialogue).decode("utf-8", errors="replace")
+                yield plain_text(dialogue), placed(script, _style_of(rect), dialogue)
+
+
+def _style_of(rect: AssSubtitle) -> str:
+    """The name of a line's style: ReadOrder, Layer, Style, ... as libavcodec writes events."""
+    parts = bytes(rect.ass)[:STYLE_BYTES].split(b",", 3)
+    return parts[2].decode("utf-8", errors="replace") if len(parts) > 2 else ""
+
+
+def _own_settings(packet: Packet[Stream]) -> str:
+    """The settings of a WebVTT cue, which its container keeps beside it."""
+    if not packet.has_sidedata("webvtt_settings"):
+        return ""
+    return checked_settings(bytes(packet.get_sidedata("webvtt_settings")).decode("utf-8", errors="replace"))

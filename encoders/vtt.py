@@ -16,11 +16,13 @@ class Cue:
 
     Attributes:
         text: plain text, lines separated by line feeds.
+        settings: where it stands, as WebVTT writes it; empty for where subtitles do.
     """
 
     start_s: Fraction
     end_s: Fraction
     text: str
+    settings: str = ""
 
 
 def document(cues: Iterable[Cue], header: str = "") -> str:
@@ -33,7 +35,8 @@ def document(cues: Iterable[Cue], header: str = "") -> str:
     for cue in cues:
         text = escaped(cue.text)
         if text and cue.end_s > cue.start_s:
-            blocks.append(f"{timestamp(cue.start_s)} --> {timestamp(cue.end_s)}\n{text}")
+            placed = f" {cue.settings}" if cue.settings else ""
+            blocks.append(f"{timestamp(cue.start_s)} --> {timestamp(cue.end_s)}{placed}\n{text}")
     return "\n\n".join(blocks) + "\n"
 
 

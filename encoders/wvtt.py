@@ -90,14 +90,20 @@ def text_init(language: str | None) -> bytes:
 def text_samples(cues: Sequence[Cue], start: int, stop: int) -> tuple[list[int], list[bytes]]:
     """(durations, samples) that fill the ticks [start, stop): a sample wherever a cue comes or goes."""
     shown = [
-        (max(start, round(cue.start_s * TIMESCALE)), min(stop, round(cue.end_s * TIMESCALE)), escaped(cue.text))
+        (max(start, round(cue.start_s * TIMESCALE)), min(stop, round(cue.end_s * TIMESCALE)), _cue_box(cue))
         for cue in cues
     ]
     shown = [each for each in shown if each[0] < each[1]]
     edges = sorted({start, stop, *(each[0] for each in shown), *(each[1] for each in shown)})
     durations, samples = [], []
     for begin, end in pairwise(edges):
-        texts = [text for first, last, text in shown if first <= begin and last >= end]
+        there = [cue for first, last, cue in shown if first <= begin and last >= end]
         durations.append(end - begin)
-        samples.append(b"".join(box(b"vttc", box(b"payl", text.encode())) for text in texts) or NOTHING)
+        samples.append(b"".join(there) or NOTHING)
     return durations, samples
+
+
+def _cue_box(cue: Cue) -> bytes:
+    """A cue with its settings, which come before its text (14496-30, 7.4)."""
+    settings = box(b"sttg", cue.settings.encode()) if cue.settings else b""
+    return box(b"vttc", settings, box(b"payl", escaped(cue.text).encode()))

@@ -51,11 +51,48 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
+ASS = """[Script Info]
+ScriptType: v4.00+
+PlayResX: 640
+PlayResY: 360
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline,\
+ StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,20,&H0,&H0,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+Style: Sign,Arial,20,&H0,&H0,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,9,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\\b1}Hello{\\b0}
+Dialogue: 0,0:00:03.00,0:00:04.00,Sign,,0,0,0,,EXIT
+Dialogue: 0,0:00:05.00,0:00:06.00,Sign,,0,0,0,,{\\an5\\pos(160,90)}STOP
+"""
+
+
+def test_scripts_keep_the_places_of_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "in.ass").write_text(ASS.replace("\\\n", ""), encoding="utf-8")
+    path = tmp_path / "text.mkv"
+    with av.open(str(tmp_path / "in.ass")) as source, av.open(str(path), "w") as out:
+        track = out.add_stream_from_template(source.streams.subtitles[0])
+        for packet in source.demux(subtitles=0):
+            if packet.size:
+                packet.stream = track
+                out.mux(packet)
+    (result,) = encode_text(path, text_plan())
+    assert [(cue.text, cue.settings) for cue in result.cues] == [
+        ("Hello", ""),
+        ("EXIT", "line:0 align:end"),
+        ("STOP", "line:25%,center position:25%"),
+    ]
+    assert "00:00:05.000 --> 00:00:06.000 line:25%,center position:25%\nSTOP" in result.vtt
+
+
 def test_cues_keep_their_times_and_lose_their_markup(clip: Path) -> None:
     (result,) = encode_text(clip, text_plan())
     assert result.vtt == (
         "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; alert(1)\nsecond line\n\n"
-        "00:00:04.000 --> 00:00:09.000\nFran\u00e7ais \u4f60\u597d --&gt; 1 &lt; 2\n"
+        "00:00:04.000 --> 00:00:09.000 line:0\nFran\u00e7ais \u4f60\u597d --&gt; 1 &lt; 2\n"
     )
     assert (len(result.cues), result.warnings) == (2, ())
 
@@ -63,7 +100,7 @@ def test_cues_keep_their_times_and_lose_their_markup(clip: Path) -> None:
 def test_times_are_on_the_asset_s_clock(clip: Path) -> None:
     (result,) = encode_text(clip, text_plan(5, Fraction(3, 2)))
     assert "00:00:00.000 --> 00:00:01.000\nHello" in result.vtt
-    assert "00:00:02.500 --> 00:00:05.000\nFran" in result.vtt
+    assert "00:00:02.500 --> 00:00:05.000 line:0\nFran" in result.vtt
 
 
 def test_a_plan_without_text_opens_nothing(tmp_path: Path) -> None:

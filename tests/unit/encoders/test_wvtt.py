@@ -25,6 +25,12 @@ def test_samples_change_where_cues_come_and_go() -> None:
     assert samples == [NOTHING, said("a &amp; b"), said("a &amp; b", "c"), said("a &amp; b"), NOTHING, said("d")]
 
 
+def test_settings_come_before_the_text() -> None:
+    above = Cue(start_s=Fraction(0), end_s=Fraction(1), text="a", settings="line:0 align:end")
+    _, samples = text_samples([above], 0, 1000)
+    assert samples == [box(b"vttc", box(b"sttg", b"line:0 align:end"), box(b"payl", b"a"))]
+
+
 def test_no_cue_is_one_empty_sample() -> None:
     assert text_samples([], 5000, 8000) == ([3000], [NOTHING])
 
