@@ -23,6 +23,9 @@ from encoders.demux import BARE, MEDIA_ERRORS, open_source, read_packets
 from encoders.sample import HOLD_BACK, prepare, starts_afresh, tells_its_kind
 from encoders.scan import codec_name, stated_step
 
+FIELDS_APART = "h264"
+"""The codec whose fields demuxers give out one by one; those of MPEG-2 they join, and of HEVC each is a frame."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -159,7 +162,7 @@ def _decode_all(container: InputContainer, stream: VideoStream) -> _Seen:
     stream.codec_context.copy_opaque = True
     for number, frame in _numbered_frames(stream, read_packets(container, [stream]), seen):
         seen.shown.append((number, frame.pts))
-        if frame.interlaced_frame:
+        if frame.interlaced_frame and codec == FIELDS_APART:
             seen.fields.add(number)
         if number in seen.keys and starts_afresh(frame, codec):
             (seen.starts if tells_its_kind(frame) or codec in HOLD_BACK else seen.silent).add(number)

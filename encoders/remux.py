@@ -33,6 +33,7 @@ from encoders.errors import Damaged, InputError
 from encoders.media import Copy, MediaInfo
 from encoders.order import joined, learn_order
 from encoders.probe import probe_source
+from encoders.sample import HOLD_BACK
 from encoders.scan import TURN_S, stated_rate
 from encoders.source_limits import ProbeLimits
 
@@ -176,9 +177,16 @@ def copy_packets(
         twins = _twins(made, wanted)
         writer = _Writer(made)
         packets = read_packets(container, wanted)
+        # What comes before the first key frame shows nothing by itself; but a copy states the sequence's header, and a
+        # decoder that has it makes grey pictures of the rest.
+        begun = info.video is None or info.video.codec in HOLD_BACK
         for packet in packets if order is None else joined(packets, picture, order.places):
             index = packet.stream_index
             shift_s = clock.shift_s(packet) if kind is Copy.CLOCK else Fraction(0)
+            if index == picture:
+                begun = begun or packet.is_keyframe
+                if not begun:
+                    continue
             if index in twins and (index == picture or not packet.is_discard):
                 _move(packet, shift_s + lift_s)
                 writer.write(packet, twins[index])

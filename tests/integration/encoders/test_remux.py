@@ -67,6 +67,24 @@ def test_frames_whose_times_are_those_of_their_packets_come_in_order(tmp_path: P
     assert max(abs(after - before - Fraction(1, 24)) for before, after in pairwise(times)) < 0.002
 
 
+@pytest.mark.parametrize("kind", [Copy.CLOCK, Copy.INDEX, Copy.ORDER])
+def test_a_recording_that_begins_between_key_frames_shows_nothing_grey(kind: Copy, tmp_path: Path) -> None:
+    whole = write_clip(
+        tmp_path / "whole.ts", codec="mpeg2video", codec_options={"g": "12", "bf": "2"}, container="mpegts"
+    )
+    packets = whole.read_bytes()
+    late = tmp_path / "late.ts"
+    late.write_bytes(packets[len(packets) // 188 * 3 // 10 * 188 :])
+    found = probe_source(late, "0" * 64)
+    info = mend_source(late, tmp_path, replace(found, copy=kind))
+    assert found.video is not None
+    assert info.video is not None
+    assert info.video.frames == found.video.frames < 40
+    with av.open(str(tmp_path / NAME)) as copy:
+        assert next(packet for packet in copy.demux(video=0)).is_keyframe
+    assert len(shown(tmp_path / NAME, info)) == info.video.frames
+
+
 def test_what_cannot_be_copied_is_read_as_it_is(tmp_path: Path) -> None:
     # NUT has no name for APNG.
     source = write_clip(tmp_path / "x.apng", container="apng", codec="apng", pixel_format="rgb24", codec_options={})
