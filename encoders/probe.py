@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from encoders import timeline
+from encoders import asf, timeline
 from encoders.damage import places
 from encoders.demux import ANIMATIONS, WHAT_TO_DO, open_source
 from encoders.edits import picture_late_s
@@ -71,6 +71,7 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         _check_header(container, limits)
         if _is_mov(container):
             refuse_protected(path)
+        asf.refuse_protected(path)
         pictures = _picture_streams(container)
         most_bytes = limits.most_bytes(size_bytes)
         packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets, most_bytes))
