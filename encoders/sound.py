@@ -23,10 +23,12 @@ import av
 import av.error
 import numpy as np
 
+from encoders import mpegaudio
 from encoders.damage import Span
 from encoders.demux import open_source, read_packets
 from encoders.downmix import Limiter, Samples, clipped, stereo_matrix
 from encoders.errors import Damaged
+from encoders.scan import codec_name
 
 GAP_S = 0.015
 """Timestamps off by more, with those that follow, are a gap or an overlap: shorter than any codec's frame (Opus 20 ms,
@@ -164,9 +166,11 @@ class Soundtrack:
         """Frames that decode, in order; counts packets that do not."""
         stream = container.streams[self.stream]
         assert isinstance(stream, av.AudioStream)
-        first = True
+        first, framed = True, codec_name(stream) in mpegaudio.CODECS
         for packet in read_packets(container, [stream]):
             try:
+                if framed and mpegaudio.cut_short(bytes(packet)):
+                    raise ValueError("decoders would make noise of it")
                 decoded = packet.decode()
             except (av.error.FFmpegError, ValueError):
                 self.errors += 1

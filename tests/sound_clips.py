@@ -41,6 +41,7 @@ def write_sound(
     jitter_s: float = 0.0,
     step_s: Fraction = Fraction(0),
     block: int = 1024,
+    bit_rate: int | None = None,
     drift: float = 0.0,
 ) -> Path:
     """Encode samples; `cuts` are stretches (from, to) of which no packet is written, so that timestamps jump.
@@ -52,6 +53,8 @@ def write_sound(
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
+        if bit_rate is not None:
+            stream.codec_context.bit_rate = bit_rate
         planar = av.AudioFormat(stream.format.name).is_planar
         size = stream.codec_context.frame_size or block
         for at in range(0, sound.shape[1], size):

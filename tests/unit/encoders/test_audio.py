@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from sound_clips import decode_rendition, delay_samples, describe, noise, sound_plan, write_sound
@@ -19,6 +20,7 @@ from encoders.boxes import read_fragments
 from encoders.demux import read_packets
 from encoders.errors import Damaged
 from encoders.ladder import AudioSettings
+from encoders.mpegaudio import cut_short, frame_bytes
 from encoders.plan import Grid, Plan
 
 RATE = 48_000
@@ -113,6 +115,37 @@ def test_jitter_of_timestamps_makes_neither_gaps_nor_warnings(tmp_path: Path) ->
     assert abs(delay_samples(sound, mine)) <= 96
     quiet = np.lib.stride_tricks.sliding_window_view(np.abs(mine[0, 2048 : 4 * RATE - 2048]), 240)[::120].max(axis=1)
     assert quiet.min() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "bit_rate"),
+    [("mp2", 44_100, 128_000), ("libmp3lame", 44_100, 96_000), ("libmp3lame", 22_050, 64_000)],
+)
+def test_frames_of_mpeg_audio_are_as_long_as_their_headers_say(
+    codec: str, rate: int, bit_rate: int, tmp_path: Path
+) -> None:
+    path = write_sound(tmp_path / "whole.mkv", noise(1, rate=rate), codec=codec, rate=rate, bit_rate=bit_rate)
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    assert len(packets) > 30
+    assert [frame_bytes(packet[:4]) for packet in packets] == [len(packet) for packet in packets]
+    assert not any(map(cut_short, packets))
+    assert all(cut_short(packet[:-1]) for packet in packets)
+
+
+@pytest.mark.parametrize("head", ["", "fffb", "00000000", "fffb0c00", "fffbfc00", "fff99000", "ffeb9000"])
+def test_what_is_no_header_of_mpeg_audio_says_nothing(head: str) -> None:
+    assert frame_bytes(bytes.fromhex(head)) is None
+
+
+def test_a_frame_that_was_cut_off_makes_no_noise(tmp_path: Path) -> None:
+    sound = noise(2)
+    source = write_sound(tmp_path / "cut.mp2", sound, codec="mp2", bit_rate=256_000)
+    source.write_bytes(source.read_bytes()[:-700])
+    result = encode(source, sound_plan(Fraction(5, 2)), tmp_path)
+    assert any("1 packet" in warning for warning in result.warnings)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert np.abs(mine).max() < 1.2 * np.abs(sound).max()
 
 
 def test_a_clock_of_coarse_steps_cuts_nothing(tmp_path: Path) -> None:
