@@ -128,9 +128,10 @@ def read_subtitles(container: InputContainer, warnings: list[str]) -> tuple[Subt
     """Text tracks; bitmap ones are named in the warnings."""
     tracks = []
     for stream in container.streams.subtitles:
-        codec = codec_name(stream) or "unknown"
+        codec = codec_name(stream)
         if codec not in TEXT_CODECS:
-            warnings.append(f"Subtitle track {stream.index} ({codec}) is no text; it was left out.")
+            why = f"({codec}) is no text" if codec else "has a format that is not known here"
+            warnings.append(f"Subtitle track {stream.index} {why}; it was left out.")
             continue
         tracks.append(
             SubtitleTrack(
