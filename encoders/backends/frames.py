@@ -7,6 +7,7 @@ Frames without a presentation time, and frames that do not move on, are left out
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
@@ -106,6 +107,20 @@ class FrameReader:
         stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
         return stream
 
+    def _open_primed(self) -> VideoStream:
+        """Open the source for a start in its middle.
+
+        4:4:4 of x264 before build 151 is coded by mistake; decoders know it by a note beside the first picture.
+        """
+        stream = self._open()
+        full_chroma = "444" in self._video.pixel_format or self._video.pixel_format.startswith("gbr")
+        if self._video.codec == "h264" and full_chroma and self._container is not None:
+            first = next(read_packets(self._container, [stream]), None)
+            with suppress(av.FFmpegError, ValueError):
+                if first is not None:
+                    first.decode()
+        return stream
+
     def packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
         """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly.
 
@@ -113,7 +128,7 @@ class FrameReader:
         """
         self._from_start = False
         for target in _further_back(self._video.keyframe_pts, from_pts):
-            stream = self._open()
+            stream = self._open_primed()
             assert self._container is not None
             try:
                 self._container.seek(target, stream=stream)

@@ -1,4 +1,4 @@
-"""Containers that call predicted pictures key frames, as some phones' do: nothing is decoded from those."""
+"""Starts in the middle of a file whose key frames are none, or owe something to its beginning after all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from clips import picture
 
 from encoders.backends.frames import FrameReader
+from encoders.media import VideoTrack
 from encoders.probe import probe_source
 
 FRAMES, EVERY = 96, 12
@@ -74,3 +75,42 @@ def test_one_that_the_probe_did_not_try_is_noticed_while_reading(codec: str, tmp
         for pts, luma in read.items():
             assert np.array_equal(luma, whole[pts]), pts
     assert min(lumas(path, keys, keys[4])) == keys[4]
+
+
+def write_old_x264(path: Path, codec: str, pixel_format: str) -> Path:
+    """Noise in 4:4:4, of four groups of pictures, that says it is of an x264 whose mistake decoders make good."""
+    rng = np.random.default_rng(3)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=24, options={"g": "12", "sc_threshold": "0", "crf": "30"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, pixel_format
+        for number in range(48):
+            pixels = rng.integers(0, 255, (96, 160, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format=pixel_format)
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    at = data.index(b"x264 - core ") + len(b"x264 - core ")
+    path.write_bytes(data[:at] + b"148" + data[at + 3 :])
+    return path
+
+
+def damaged(path: Path, track: VideoTrack, from_pts: int | None) -> list[int]:
+    with FrameReader(path, track, 1) as reader:
+        assert sum(1 for _ in reader.frames(from_pts))
+        return reader.damaged
+
+
+@pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv444p"), ("libx264rgb", "rgb24")])
+def test_full_chroma_of_an_old_x264_is_read_alike_wherever_reading_starts(
+    codec: str, pixel_format: str, tmp_path: Path
+) -> None:
+    path = write_old_x264(tmp_path / "clip.mp4", codec, pixel_format)
+    track = probe_source(path, "0" * 64).video
+    assert track is not None
+    assert len(track.keyframe_pts) == 4
+    # This encoder makes no mistake, so making it good does damage: in the same pictures, wherever reading starts.
+    whole = damaged(path, track, None)
+    assert [pts for pts in whole if pts >= track.keyframe_pts[-1]]
+    for key in track.keyframe_pts[1:]:
+        assert damaged(path, track, key) == [pts for pts in whole if pts >= key]
