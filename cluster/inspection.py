@@ -17,10 +17,11 @@ from encoders.plan import plan_asset
 from encoders.profiles.load import load_profile
 from encoders.trim import trim_source
 
-INSPECTION_CPU_S, BYTES_PER_CPU_S = 20, 1_000_000
+INSPECTION_CPU_S, BYTES_PER_CPU_S = 20, 4_000_000
 """Processor seconds that one look at a source may take, for any and for each so many bytes of it. FFmpeg compares tags,
 index entries and edits with all before, so that a megabyte of them can hold a slot for minutes. Measured: 98 good files
-of up to 12 MB take 1.9 s at most, and 5 million packets of two bytes 17 s."""
+of up to 12 MB take 1.9 s at most, and 5 million packets, a day of 60 frames a second, 17 s. A file of 30 MB that was
+made to take longer is refused after less than 30 s."""
 PIXELS_PER_CPU_S = 20_000_000
 """A copy may decode all pictures, to learn their order. H.264 decodes ten times as many on a core, VVC and JPEG 2000
 twice as many."""
