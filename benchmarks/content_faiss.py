@@ -44,6 +44,7 @@ PART_HASHES = 2_880_000
 """Of a part of the catalogue: 50 hours, what merging makes."""
 MOST = {"scan": 3_000_000, "hnsw": 1_000_000, "ivf": 20_000_000}
 """Hashes above which a contender takes too long here: comparing all, building a graph, finding centres."""
+NONE = np.zeros((0, HASH_BYTES), np.uint8)
 BLOCK = 1 << 16
 FLIPPED = 0.1
 """Share of bits that differ in a made copy."""
@@ -113,9 +114,10 @@ def _rows(hashes: Hashes, step: int = 1) -> npt.NDArray[np.void]:
     return pictures
 
 
-def write_parts(folder: Path, works: dict[str, Fingerprint], hashes: int, rng: np.random.Generator) -> list[Path]:
-    """Parts of the catalogue with so many hashes together, the works among them in the first."""
-    real = np.concatenate([work.pictures["hashes"].reshape(-1, HASH_BYTES) for work in works.values()])
+def write_parts(
+    folder: Path, works: dict[str, Fingerprint], real: Hashes, hashes: int, rng: np.random.Generator
+) -> list[Path]:
+    """Parts of the catalogue with so many hashes together, the works in the first, all others like `real`."""
     held = sum(int((work.pictures["sample"] % EVERY_SAMPLE == 0).sum()) for work in works.values())
     paths: list[Path] = []
     left = math.ceil(hashes / len(REGISTERED_VIEWS))
@@ -224,6 +226,10 @@ def compare(
     """A row for each contender at each size; copies are asked about until they make so many questions."""
     rng = np.random.default_rng(11)
     works, copies = read_kept(kept) if kept else made_up(rng)
+    # Correlations of random hashes would be drawn at the cost of real ones.
+    real = np.concatenate(
+        [each.pictures["hashes"].reshape(-1, HASH_BYTES) for each in works.values()] if kept else [NONE]
+    )
     films = choose_films(copies, questions, rng)
     wanted = np.concatenate([film.asked.hashes for film in films])
     console.print(
@@ -233,7 +239,7 @@ def compare(
         for size in sizes:
             home = folder / str(size)
             home.mkdir()
-            parts = write_parts(home, works, size, rng)
+            parts = write_parts(home, works, real, size, rng)
             np.save(home / "questions.npy", wanted)
             answers = Answers(home, parts, films)
             rows = []

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks import content_contenders, content_faiss, content_scale
 from benchmarks.content_contenders import CONTENDERS, Faiss, measure
-from benchmarks.content_faiss import Answers, choose_films, films_like, made_up, read_kept, write_parts
+from benchmarks.content_faiss import NONE, Answers, choose_films, films_like, made_up, read_kept, write_parts
 from encoders.recognition.catalogue import open_catalogue
 from encoders.recognition.fingerprint import Fingerprint
 from encoders.recognition.near import bits
@@ -26,7 +26,7 @@ def test_that_made_hashes_crowd_as_the_real_ones_do() -> None:
     made = films_like(np.concatenate([half, other], axis=1), 4000, rng)
     assert abs(bits(made[:, :16] ^ made[:, 16:]).mean() / 128 - 0.2) < 0.03
     assert abs(bits(made[1:] ^ made[:-1]).mean() / 256 - 0.5) < 0.03
-    free = films_like(np.zeros((0, 32), np.uint8), 4000, rng)
+    free = films_like(NONE, 4000, rng)
     assert abs(bits(free[:, :16] ^ free[:, 16:]).mean() / 128 - 0.5) < 0.03
 
 
@@ -46,7 +46,7 @@ def test_that_parts_hold_works_and_as_many_hashes_as_asked(tmp_path: Path, monke
     monkeypatch.setattr(content_faiss, "PART_HASHES", 40_000)
     rng = np.random.default_rng(3)
     works, _ = made_up(rng)
-    paths = write_parts(tmp_path, works, HASHES, rng)
+    paths = write_parts(tmp_path, works, NONE, HASHES, rng)
     parts = [open_catalogue(path) for path in paths]
     assert [len(part.coarse) for part in parts] == [40_000, HASHES - 40_000]
     assert {work.work_id for work in parts[0].works} > works.keys()
@@ -61,7 +61,7 @@ def test_that_contenders_find_copies(name: str, tmp_path: Path, monkeypatch: pyt
     works, copies = made_up(rng)
     films = choose_films(copies, 700, rng)
     assert 2 <= len(films) < len(copies)
-    parts = write_parts(tmp_path, works, HASHES, rng)
+    parts = write_parts(tmp_path, works, NONE, HASHES, rng)
     contender = CONTENDERS[name](parts, tmp_path)
     assert contender.build() > 0
     wanted = np.concatenate([film.asked.hashes for film in films])
