@@ -17,15 +17,17 @@ from av.stream import Disposition, Stream
 
 from encoders.captions import OWN_TRACK
 from encoders.demux import open_source
+from encoders.ebml import WEBVTT, codec_ids
 from encoders.media import AudioTrack, Chapter, SubtitleTrack, VideoTrack
 from encoders.sample import prepare, sample_sound
 from encoders.scan import codec_name
 from encoders.timeline import Packets
 
 TEXT_CODECS = frozenset(("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", OWN_TRACK))
-"""Subtitles that are text; bitmaps (DVB, PGS, VobSub) cannot become WebVTT."""
+"""Subtitles that are text and are read; bitmaps (DVB, PGS, VobSub) cannot become WebVTT."""
 CAPTION_TITLES = {1: "Closed captions", 2: "Closed captions (CC3)"}
 """By field; the first one's is the service that nearly all have."""
+BITMAP_CODECS = frozenset(("dvb_subtitle", "dvd_subtitle", "hdmv_pgs_subtitle", "xsub"))
 MAX_CHAPTERS = 1000
 NAME_LENGTH = 200
 LEAST_RATE = 1000
@@ -124,14 +126,14 @@ def _end_ticks(packets: Packets) -> int:
     return int(shown[last]) + max(duration, 1)
 
 
-def read_subtitles(container: InputContainer, warnings: list[str]) -> tuple[SubtitleTrack, ...]:
-    """Text tracks; bitmap ones are named in the warnings."""
+def read_subtitles(path: Path, container: InputContainer, warnings: list[str]) -> tuple[SubtitleTrack, ...]:
+    """Text tracks; those that are bitmaps, or text that is not read here, are named in the warnings."""
     tracks = []
     for stream in container.streams.subtitles:
-        codec = codec_name(stream)
+        codec = codec_name(stream) or _codec_by_file(path, container, stream)
         if codec not in TEXT_CODECS:
-            why = f"({codec}) is no text" if codec else "has a format that is not known here"
-            warnings.append(f"Subtitle track {stream.index} {why}; it was left out.")
+            why = "is no text" if codec in BITMAP_CODECS else "has a format that is not known here"
+            warnings.append(f"Subtitle track {stream.index} ({codec}) {why}; it was left out.")
             continue
         tracks.append(
             SubtitleTrack(
@@ -162,6 +164,15 @@ def caption_tracks(video: VideoTrack | None, packets: Mapping[int, Packets]) -> 
         )
         for field in packets[video.stream].captions
     )
+
+
+def _codec_by_file(path: Path, container: InputContainer, stream: Stream) -> str:
+    """What the file calls a codec that FFmpeg has no name for."""
+    if "matroska" not in container.format.name:
+        return "unknown"
+    names = codec_ids(path)
+    name = names[stream.index] if stream.index < len(names) else ""
+    return "webvtt" if name == WEBVTT else clean_name(name) or "unknown"
 
 
 def read_chapters(container: InputContainer, start_s: Fraction, end_s: Fraction) -> tuple[Chapter, ...]:

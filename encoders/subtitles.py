@@ -7,11 +7,13 @@ can do more in a player than be read.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import av
 import av.error
@@ -34,6 +36,7 @@ MARKED = 20
 """So many signs are read for one that is kept, of text with markup in it."""
 STYLED = ("ass", "ssa")
 HEADER_BYTES = 1 << 20
+BESIDE: Final = "matroska_block_additional"
 STYLE_BYTES = 300
 """So much of a script's header, and of an event for the name of its style, is read."""
 UNTIMED_S = Fraction(4)
@@ -93,6 +96,8 @@ def _track(rendition: TextRendition, stream: Stream) -> _Track:
     codec = codec_name(stream)
     if rendition.captions or codec == OWN_TRACK:
         return _Captions(rendition, CaptionTrack(rendition.captions or FIELDS[0], codec))
+    if not codec:
+        return _Raw(rendition)
     header = getattr(stream.codec_context, "extradata", None) if codec in STYLED else None
     return _Track(rendition, read_script((header or b"")[:HEADER_BYTES].decode("utf-8", errors="replace")))
 
@@ -152,7 +157,7 @@ class _Track:
         start_s = packet.pts * packet.time_base
         end_s = start_s + packet.duration * packet.time_base if packet.duration else None
         try:
-            found = [*_dialogues(packet, self.script)]
+            found = self.read(packet)
         except (av.error.FFmpegError, ValueError):
             self.errors += 1
             return
@@ -160,6 +165,14 @@ class _Track:
         text = "\n".join(line for line, _ in found)
         settings = next((each for _, each in found if each), "") or _own_settings(packet)
         self.lines.append((start_s, end_s, text, settings))
+
+    def read(self, packet: Packet[Stream]) -> list[tuple[str, str]]:
+        """(plain text, WebVTT's settings) of a packet's lines.
+
+        Raises:
+            FFmpegError, ValueError: it does not decode.
+        """
+        return [*_dialogues(packet, self.script)]
 
     def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
         """The rendition, on the asset's clock."""
@@ -181,6 +194,20 @@ class _Track:
             gone_s = min(duration_s, end_s - origin_s, start_s - origin_s + LONGEST_S)
             if gone_s > shown_s:
                 yield Cue(start_s=shown_s, end_s=gone_s, text=text, settings=settings)
+
+
+class _Raw(_Track):
+    """WebVTT of which FFmpeg does not know that it is: a packet is a cue's text, beside it its settings and its name.
+
+    Source: RFC 9559 and "Matroska Codec" (S_TEXT/WEBVTT): BlockAdditional 1 has a line of settings, then others.
+    """
+
+    def read(self, packet: Packet[Stream]) -> list[tuple[str, str]]:
+        """A cue."""
+        text = html.unescape(plain_text(bytes(packet).decode("utf-8", errors="replace")))
+        beside = bytes(packet.get_sidedata(BESIDE)) if packet.has_sidedata(BESIDE) else b""
+        settings = beside[8:].decode("utf-8", errors="replace").split("\n")[0]
+        return [(text[:MOST_SIGNS], checked_settings(settings))]
 
 
 class _Captions(_Track):
