@@ -34,7 +34,6 @@ class FrameReader:
     """Reads the picture track of a source; one pass, one use. Close it, or use it as a context manager.
 
     Attributes:
-        lost: presentation times (None where unknown) of packets that did not decode.
         damaged: presentation times of frames that decoded with errors and were concealed by the decoder.
     """
 
@@ -42,8 +41,17 @@ class FrameReader:
         self._source, self._video, self._threads = source, video, threads
         self._container: InputContainer | None = None
         self._from_start = True
-        self.lost: list[int | None] = []
         self.damaged: list[int] = []
+        self._failed: list[int | None] = []
+        self._shown: set[int] = set()
+
+    @property
+    def lost(self) -> list[int | None]:
+        """Presentation times (None where unknown) of packets that did not decode and whose frame did not come either.
+
+        Writers that put each unit of a stream into a packet of its own make three of four packets without a picture.
+        """
+        return [time for time in self._failed if time not in self._shown]
 
     def __enter__(self) -> FrameReader:
         return self
@@ -71,6 +79,7 @@ class FrameReader:
             if frame.pts is None or (shown is not None and frame.pts <= shown):
                 continue
             shown = frame.pts
+            self._shown.add(shown)
             if frame.is_corrupt:
                 self.damaged.append(frame.pts)
             yield frame
@@ -94,7 +103,7 @@ class FrameReader:
             if all(starts_afresh(frame, self._video.codec) for frame in head if frame.pts == first.pts):
                 yield from head
             else:
-                self.lost.clear()
+                self._failed.clear()
                 frames = self._decode(self.packets(None))
         yield from frames
 
@@ -159,7 +168,7 @@ class FrameReader:
         except (MemoryError, av.error.MemoryError) as error:
             raise ResourceExceeded("A frame of the file asks for more memory than one source may have.") from error
         except (av.FFmpegError, ValueError):
-            self.lost.append(pts)
+            self._failed.append(pts)
             return []
 
 

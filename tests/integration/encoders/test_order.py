@@ -117,3 +117,26 @@ def test_true_key_frames_keep_their_marks(tmp_path: Path) -> None:
     assert not order.moved
     assert [number for number, place in enumerate(order.places) if place.key] == [0, 12, 24, 36]
     assert not any(place.rest for place in order.places)
+
+
+def test_packets_without_a_picture_of_their_own_are_no_damage(tmp_path: Path) -> None:
+    """As of writers that put each unit of the stream into a packet: what decodes to nothing has lost nothing."""
+    proper = write_clip(tmp_path / "proper.mp4", codec_options={"preset": "ultrafast", "g": "12", "bf": "0"})
+    apart = tmp_path / "apart.mkv"
+    delimiter = b"\0\0\0\2\x09\x10"
+    with av.open(str(proper)) as source, av.open(str(apart), "w") as made:
+        twin = made.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                alone = av.Packet(delimiter)
+                alone.stream, alone.time_base, alone.pts, alone.dts = twin, packet.time_base, packet.pts, packet.dts
+                made.mux(alone)
+                packet.stream = twin
+                made.mux(packet)
+    found = probe_source(apart, "0" * 64)
+    info = mend_source(apart, tmp_path, replace(found, copy=Copy.ORDER))
+    assert info.video is not None
+    with FrameReader(tmp_path / NAME, info.video, 1) as reader:
+        assert len([*reader.frames(None)]) == 48
+        assert reader.lost == []
+        assert reader.damaged == []
