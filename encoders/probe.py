@@ -313,6 +313,11 @@ def _video_track(
         end = int(times[-1]) + _typical_step(table, times)
     if len(sample.sizes) > 1:
         warnings.append("The picture's size changes within the file; everything is scaled to the first size.")
+    if facts.dolby_only:
+        warnings.append(
+            "The picture is Dolby Vision of a kind (profile 5) that is not converted here: its colours look wrong. "
+            "Export it as HDR10, HLG or standard range."
+        )
     if facts.colour.matrix in GUESSED_MATRICES:
         warnings.append(
             f"The picture's colours are coded by matrix {facts.colour.matrix} of H.273, and may look wrong."

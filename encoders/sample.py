@@ -47,13 +47,18 @@ HOLD_BACK = frozenset(("h264", "hevc", "vvc", "av1"))
 """Codecs that may start at pictures which are whole only after a while (recovery points, gradual refresh); their
 decoders give out none that is not. Others decode whatever they are told to start with."""
 PREDICTED = frozenset((PictureType.P, PictureType.B, PictureType.S, PictureType.SP))
+DOLBY = frozenset((SideDataType.DOVI_METADATA, SideDataType.DOVI_RPU_BUFFER))
 MOST_SIDE_DATA = 64
 """Kinds of side data that a frame can have, and some to come. Source: AVFrameSideDataType, 32 of them in FFmpeg 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFacts:
-    """What the first decoded frame is."""
+    """What the first decoded frame is.
+
+    Attributes:
+        dolby_only: in colours that nothing but a decoder of Dolby Vision shows rightly.
+    """
 
     width: int
     height: int
@@ -62,6 +67,7 @@ class FrameFacts:
     colour: Colour
     rotation: int
     mirrored: bool
+    dolby_only: bool = False
 
 
 @dataclass(slots=True)
@@ -248,16 +254,27 @@ class FieldJudge:
 def describe_frame(frame: VideoFrame, stream: VideoStream) -> FrameFacts:
     """Facts of a decoded frame; what it leaves open is taken from the stream."""
     rotation, mirrored = orientation(_display_matrix(frame))
-    components = frame.format.components
+    components, colour = frame.format.components, _colour(frame, stream)
     return FrameFacts(
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,
         bit_depth=max((component.bits for component in components), default=8),
-        colour=_colour(frame, stream),
+        colour=colour,
         rotation=rotation,
         mirrored=mirrored,
+        dolby_only=is_dolby_only((data.type for data in _side_data(frame)), colour),
     )
+
+
+def is_dolby_only(beside: Iterable[SideDataType], colour: Colour) -> bool:
+    """Whether a frame with these kinds of side data is Dolby Vision of profile 5, coded as intensity and two axes.
+
+    Other profiles say what their base layer is, HDR10, HLG or SDR, which is what is read of them; profile 5 has none
+    that could be said. Source: Dolby Vision Streams Within the ISO Base Media File Format 2.3, section 3 and annex C.
+    """
+    unsaid = (colour.primaries, colour.transfer, colour.matrix) == (UNSPECIFIED,) * 3
+    return unsaid and not DOLBY.isdisjoint(beside)
 
 
 def _colour(frame: VideoFrame, stream: VideoStream) -> Colour:

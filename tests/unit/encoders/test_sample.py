@@ -8,9 +8,11 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.sidedata.sidedata import Type as SideDataType
 
+from encoders.media import Colour
 from encoders.probe import WINDOWS
-from encoders.sample import HEAD_FRAMES, WINDOW_FRAMES, FieldJudge, PictureSample, orientation
+from encoders.sample import HEAD_FRAMES, WINDOW_FRAMES, FieldJudge, PictureSample, is_dolby_only, orientation
 
 PICTURE = np.arange(6).reshape(2, 3)
 
@@ -94,3 +96,12 @@ class TestFields:
         judge.push(av.VideoFrame(32, 480, "gray"))
         judge.push(av.VideoFrame(64, 64, "yuv420p"))
         assert judge.finish().total() <= 2
+
+
+def test_only_profile_5_is_dolby_vision_that_others_cannot_show() -> None:
+    mastering = SideDataType.MASTERING_DISPLAY_METADATA
+    assert is_dolby_only([mastering, SideDataType.DOVI_RPU_BUFFER], Colour())
+    assert is_dolby_only([SideDataType.DOVI_METADATA], Colour())
+    assert not is_dolby_only([SideDataType.DOVI_METADATA], Colour(primaries=9, transfer=16, matrix=9))
+    assert not is_dolby_only([mastering], Colour())
+    assert not is_dolby_only([], Colour())
