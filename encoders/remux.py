@@ -15,7 +15,7 @@ Runs in a confined child (`encoders/confine.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,9 +30,9 @@ from av.video.stream import VideoStream
 
 from encoders.demux import BARE, MEDIA_ERRORS, open_source, read_packets
 from encoders.errors import Damaged, InputError
-from encoders.media import Copy, MediaInfo
+from encoders.media import Copy, MediaInfo, VideoTrack
 from encoders.order import joined, learn_order
-from encoders.probe import probe_source
+from encoders.probe import REORDER_PIXELS, probe_source
 from encoders.sample import HOLD_BACK
 from encoders.scan import TURN_S, stated_rate
 from encoders.source_limits import ProbeLimits
@@ -78,9 +78,12 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
         found = probe_source(out, info.sha256, limits)
     if (found.video is None) != (info.video is None) or _shorter(found, info, frames):
         raise Damaged("The copy holds less than the source.")
+    if info.copy is Copy.INDEX and found.copy is Copy.INDEX:
+        raise Damaged("The copy can be started from nowhere either.")
+    moved = info.copy is Copy.CLOCK or report.reordered
     return replace(
         info,
-        video=found.video and replace(found.video, late_s=info.video.late_s if info.video else Fraction(0)),
+        video=found.video and info.video and _as_declared(found.video, info.video, moved),
         audio=_with_names(info, found, report.streams) if wanted is Copy.CLOCK else info.audio,
         # The copy holds no text but what its pictures carry.
         subtitles=(*(each for each in info.subtitles if not each.captions), *found.subtitles),
@@ -90,6 +93,20 @@ def _mended(source: Path, folder: Path, info: MediaInfo, limits: ProbeLimits) ->
         warnings=(*warnings, *found.warnings),
         copy=wanted,
     )
+
+
+def _as_declared(found: VideoTrack, source: VideoTrack, moved: bool) -> VideoTrack:
+    """The copy's picture track with what only the source's container says: the shape of samples, and the rate.
+
+    Args:
+        moved: whether frames have other times than in the source, where its rate says nothing.
+    """
+    found = replace(found, late_s=source.late_s, sar=source.sar)
+    rate = source.frame_rate
+    if moved or rate is None or found.frame_rate == rate or found.frames != source.frames:
+        return found
+    end = found.first_pts + max(1, round(found.frames / rate / found.time_base))
+    return replace(found, frame_rate=rate, average_rate=source.average_rate, typical_rate=None, end_pts=end)
 
 
 def _shorter(found: MediaInfo, info: MediaInfo, frames: int | None) -> bool:
@@ -168,6 +185,7 @@ def copy_packets(
     order = None
     if kind is Copy.ORDER and picture is not None:
         order = learn_order(source, picture, patient=not info.audio)
+    keys = _true_keys(source, info.video) if kind is Copy.INDEX and info.video is not None else None
     clock = learn_clock(source, indices, picture) if kind is Copy.CLOCK else SteadyClock()
     options = {"avoid_negative_ts": "disabled"}
     with open_source(source) as container, av.open(str(out), "w", format="nut", options=options) as made:
@@ -184,6 +202,8 @@ def copy_packets(
             index = packet.stream_index
             shift_s = clock.shift_s(packet) if kind is Copy.CLOCK else Fraction(0)
             if index == picture:
+                if keys is not None:
+                    packet.is_keyframe = next(keys, False)
                 begun = begun or packet.is_keyframe
                 if not begun:
                     continue
@@ -200,6 +220,16 @@ def copy_packets(
         streams={index: twin.index for index, twin in twins.items()},
         left_out=tuple(index for index in indices if index not in twins),
     )
+
+
+def _true_keys(source: Path, video: VideoTrack) -> Iterator[bool] | None:
+    """Of each packet, whether decoding can start at it; None where the container must be believed.
+
+    That is where decoders hold back what is not whole, or where there is too much to decode.
+    """
+    if video.codec in HOLD_BACK or video.frames * video.width * video.height > REORDER_PIXELS:
+        return None
+    return iter([place.key for place in learn_order(source, video.stream).places])
 
 
 class _Writer:

@@ -85,6 +85,55 @@ def test_a_recording_that_begins_between_key_frames_shows_nothing_grey(kind: Cop
     assert len(shown(tmp_path / NAME, info)) == info.video.frames
 
 
+def falsely_indexed(folder: Path, every: int) -> Path:
+    """A clip of an odd rate whose container calls so many packets key frames, as phones' do; every 20th is one."""
+    rate = Fraction(1000, 133)
+    proper = write_clip(
+        folder / "proper.mp4",
+        codec="mpeg4",
+        times=range(60),
+        rate=rate,
+        time_base=1 / rate,
+        codec_options={"g": "20", "sc_threshold": "1000000000"},
+    )
+    path = folder / "false.mp4"
+    with av.open(str(proper)) as source, av.open(str(path), "w") as made:
+        twin = made.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.dts is not None:
+                packet.is_keyframe, packet.stream = number % every == 0, twin
+                made.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(("every", "kind"), [(1, Copy.ORDER), (4, Copy.INDEX)])
+def test_a_copy_starts_where_pictures_owe_nothing_whatever_the_source_says(
+    every: int, kind: Copy, tmp_path: Path
+) -> None:
+    path = falsely_indexed(tmp_path, every)
+    before = probe_source(path, "0" * 64)
+    assert before.video is not None
+    assert (before.copy, before.video.frame_rate) == (kind, Fraction(1000, 133))
+    before = replace(before, video=replace(before.video, sar=Fraction(4, 3)))
+
+    info = mend_source(path, tmp_path, before)
+    assert info.video is not None
+    assert (info.copy, info.video.frames) == (kind, 60)
+    # The copy's container knows neither.
+    assert (info.video.frame_rate, info.video.sar) == (Fraction(1000, 133), Fraction(4, 3))
+    starts = [(pts - info.video.first_pts) * info.video.time_base for pts in info.video.keyframe_pts]
+    assert [round(start * Fraction(1000, 133)) for start in starts] == [0, 20, 40]
+    assert len(shown(tmp_path / NAME, info)) == 60
+
+
+def test_a_copy_that_can_be_started_from_nowhere_either_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = falsely_indexed(tmp_path, 4)
+    monkeypatch.setattr("encoders.remux._true_keys", lambda *_: None)
+    assert mended(path, tmp_path).copy is Copy.NONE
+
+
 def test_what_cannot_be_copied_is_read_as_it_is(tmp_path: Path) -> None:
     # NUT has no name for APNG.
     source = write_clip(tmp_path / "x.apng", container="apng", codec="apng", pixel_format="rgb24", codec_options={})
