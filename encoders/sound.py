@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
 import numpy as np
+from av.packet import Packet
 
 from encoders import mpegaudio
 from encoders.damage import Span
@@ -167,10 +169,14 @@ class Soundtrack:
         stream = container.streams[self.stream]
         assert isinstance(stream, av.AudioStream)
         first, framed = True, codec_name(stream) in mpegaudio.CODECS
+        before: av.AudioFrame | None = None
         for packet in read_packets(container, [stream]):
             try:
                 if framed and mpegaudio.cut_short(bytes(packet)):
-                    raise ValueError("decoders would make noise of it")
+                    # Decoders would make noise of it. The frame before fades out in its place.
+                    if before is not None:
+                        yield _dying_away(before, packet)
+                    raise ValueError("cut short")
                 decoded = packet.decode()
             except (av.error.FFmpegError, ValueError):
                 self.errors += 1
@@ -183,9 +189,19 @@ class Soundtrack:
                     if first and frame.pts is None:  # of WMA Pro: its packet's time
                         frame.pts, frame.time_base = packet.pts, packet.time_base
                     first = False
+                    before = frame if frame.format.is_planar else None
                     yield frame
         with contextlib.suppress(av.error.FFmpegError, ValueError):
             yield from (frame for frame in stream.decode(None) if frame.samples and frame.sample_rate)
+
+
+def _dying_away(before: av.AudioFrame, packet: Packet[Any]) -> av.AudioFrame:
+    """A frame backwards and ever quieter, in place of the one that a packet should have been."""
+    samples: Any = before.to_ndarray()
+    faded: Any = np.ascontiguousarray(samples[:, ::-1] * np.linspace(1.0, 0.0, samples.shape[1]), samples.dtype)
+    frame = av.AudioFrame.from_ndarray(faded, before.format.name, before.layout.name)
+    frame.sample_rate, frame.pts, frame.time_base = before.sample_rate, packet.pts, packet.time_base
+    return frame
 
 
 class _Tape:

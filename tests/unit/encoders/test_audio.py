@@ -146,6 +146,10 @@ def test_a_frame_that_was_cut_off_makes_no_noise(tmp_path: Path) -> None:
     assert any("1 packet" in warning for warning in result.warnings)
     _, mine = decode_rendition(tmp_path / "audio", result)
     assert np.abs(mine).max() < 1.2 * np.abs(sound).max()
+    # Nor is it a hole: what was there fades out.
+    lost = slice(2 * RATE - 1152, 2 * RATE - 576)
+    assert rms(mine[:, lost]) > 0.1 * rms(sound)
+    assert rms(mine[:, 2 * RATE + 1152 : 2 * RATE + 4096]) < 1e-3
 
 
 def test_a_clock_of_coarse_steps_cuts_nothing(tmp_path: Path) -> None:
