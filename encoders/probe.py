@@ -74,7 +74,9 @@ def probe_source(path: Path, sha256: str, limits: ProbeLimits | None = None) -> 
         asf.refuse_protected(path)
         pictures = _picture_streams(container)
         most_bytes = limits.most_bytes(size_bytes)
-        packets = dict(scan_packets(container, [*pictures, *container.streams.audio], limits.max_packets, most_bytes))
+        packets = dict(
+            scan_packets(container, [*pictures, *container.streams.audio], limits.most_packets(size_bytes), most_bytes)
+        )
         if container.format.name in ANIMATIONS and max((len(each) for each in packets.values()), default=0) < 2:
             raise NotAVideo(f"The file is a picture that does not move, not a video. {WHAT_TO_DO}")
         video, copy = _first_playable(path, pictures, packets, limits, warnings)

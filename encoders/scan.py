@@ -123,7 +123,10 @@ def scan_packets(
         row.add(packet)
         left -= 1
         if left < 0:
-            raise TooLarge(f"The file has more than {max_packets} packets. Upload a shorter part of it.")
+            raise TooLarge(
+                f"The file has more than {max_packets:,} packets, more than one of its size may have. Export it again, "
+                "or upload a shorter part of it."
+            )
         left_bytes -= packet.size
         if left_bytes < 0:
             raise TooLarge(

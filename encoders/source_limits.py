@@ -17,6 +17,9 @@ from encoders.timeline import Packets, Ticks
 
 SMALL_BYTES = 64_000_000
 """So much any file may unpack to."""
+FEW_PACKETS, PACKET_BYTES = 1_000_000, 8
+"""So many packets any file may have, and one more for each so many of its bytes. Silence in Opus has 7 bytes a packet,
+with its container's; laced samples of two bytes would be millions in a small file."""
 STILL_S = 10.0
 """A picture, or silence between two sounds, of so long is nothing special."""
 HELD_BYTES_S = 64
@@ -52,6 +55,10 @@ class ProbeLimits:
     def most_bytes(self, size_bytes: int) -> int:
         """What the packets of a file of so many bytes may hold together."""
         return SMALL_BYTES + self.max_expansion * size_bytes
+
+    def most_packets(self, size_bytes: int) -> int:
+        """How many packets a file of so many bytes may have."""
+        return min(self.max_packets, FEW_PACKETS + size_bytes // PACKET_BYTES)
 
     def check_pixels(self, width: int, height: int) -> None:
         """Let a frame pass; raises TooLarge."""
