@@ -20,6 +20,7 @@ COMMANDS = {
     "fairness": "benchmarks.fairness",
     "recovery": "benchmarks.recovery",
     "fuzz": "benchmarks.fuzz",
+    "damage": "benchmarks.damage",
     "gpu": "benchmarks.gpu",
     "tonemap": "benchmarks.tonemap",
 }

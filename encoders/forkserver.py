@@ -59,9 +59,7 @@ def main(control_fd: int, preload: list[str]) -> None:
 def _log_media_errors_to_stderr() -> None:
     """FFmpeg's own log callback writes to stderr, which the parent keeps the tail of; PyAV's default keeps silent."""
     if "av" in sys.modules:
-        logging = importlib.import_module("av.logging")
-        logging.set_libav_level(logging.ERROR)
-        logging.restore_default_callback()
+        importlib.import_module("encoders.medialog").log_to_stderr()
 
 
 def _fork(fds: list[int], namespaces: str) -> tuple[int, int, socket.socket]:

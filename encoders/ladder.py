@@ -75,7 +75,7 @@ class SourceLimits:
     video_codecs: tuple[str, ...] | None = None
     require_video: bool = False
     max_damaged_share: float = 0.5
-    """Of the output frames, how many may be held or concealed where the source does not decode."""
+    """Of the output frames, how many may be held, concealed or predicted from such ones where the source is damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ def check_damage(concealed_frames: int, frames: int, profile: Profile) -> None:
     share = concealed_frames / frames
     if share > profile.limits.max_damaged_share:
         raise Damaged(
-            f"{share:.0%} of the pictures do not decode; profile {profile.name} takes up to "
+            f"{share:.0%} of the pictures are damaged; profile {profile.name} takes up to "
             f"{profile.limits.max_damaged_share:.0%}: export the video again, or upload the original"
         )
 

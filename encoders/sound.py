@@ -30,7 +30,9 @@ from encoders.damage import Span
 from encoders.demux import open_source, read_packets
 from encoders.downmix import Limiter, Samples, clipped, stereo_matrix
 from encoders.errors import Damaged
+from encoders.medialog import listening
 from encoders.scan import codec_name
+from encoders.signs import SOUND_CHECKSUMMED, means_damage
 
 GAP_S = 0.015
 """Timestamps off by more, with those that follow, are a gap or an overlap: shorter than any codec's frame (Opus 20 ms,
@@ -168,7 +170,10 @@ class Soundtrack:
         """Frames that decode, in order; counts packets that do not."""
         stream = container.streams[self.stream]
         assert isinstance(stream, av.AudioStream)
-        first, framed = True, codec_name(stream) in mpegaudio.CODECS
+        codec = codec_name(stream)
+        if codec in SOUND_CHECKSUMMED:
+            stream.codec_context.options = {"err_detect": "crccheck"}
+        first, framed = True, codec in mpegaudio.CODECS
         before: av.AudioFrame | None = None
         for packet in read_packets(container, [stream]):
             try:
@@ -177,7 +182,10 @@ class Soundtrack:
                     if before is not None:
                         yield _dying_away(before, packet)
                     raise ValueError("cut short")
-                decoded = packet.decode()
+                with listening() as said:
+                    decoded = packet.decode()
+                if means_damage(said):
+                    raise ValueError("a checksum fails")
             except (av.error.FFmpegError, ValueError):
                 self.errors += 1
                 if packet.pts is not None and packet.time_base:

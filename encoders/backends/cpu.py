@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -14,6 +14,7 @@ from encoders.backends.frames import FIELD_MARGIN_FRAMES, FrameReader, deinterla
 from encoders.backends.painter import Painter
 from encoders.backends.software import SoftwareLadder, software_identity
 from encoders.backends.svtav1 import svt_version
+from encoders.backends.witness import Witness
 from encoders.backends.x264 import x264_version
 from encoders.backends.x265 import x265_version
 from encoders.cuts import RESTARTABLE
@@ -52,7 +53,7 @@ class CpuBackend:
         clock = FrameClock.of(request.video, grid)
         with FrameReader(request.source, request.video, request.threads) as reader:
             yield from self._pictures(request, clock, reader, self._ladder)
-            self._warnings = concealed(request, clock, reader)
+            self._warnings = concealed(request, clock, reader.witness)
 
     def _pictures(
         self, request: SegmentRequest, clock: FrameClock, reader: FrameReader, ladder: SoftwareLadder
@@ -118,27 +119,31 @@ def read_on_grid(request: SegmentRequest, clock: FrameClock, reader: FrameReader
             return
 
 
-def concealed(request: SegmentRequest, clock: FrameClock, reader: FrameReader) -> tuple[str, ...]:
+def concealed(request: SegmentRequest, clock: FrameClock, witness: Witness | None) -> tuple[str, ...]:
     """What was damaged within the segment, as sentences; `request.damage` counts it."""
+    if witness is None:
+        return ()
     segment = request.segment
-
     fps = request.plan.grid.fps if request.plan.grid is not None else Fraction(1)
 
-    def inside(times: list[int | None] | list[int]) -> list[int | None]:
-        found = [None if pts is None else clock.position(pts) for pts in times]
-        return [position for position in found if position is None or segment.start <= position < segment.end]
+    def inside(times: Sequence[int | None]) -> list[int | None]:
+        positions = [None if pts is None else clock.position(pts) for pts in times]
+        return [position for position in positions if position is None or segment.start <= position < segment.end]
 
-    def told(positions: list[int | None]) -> str:
-        spans = places((position / fps, (position + 1) / fps) for position in positions if position is not None)
-        return f"{_pictures(len(positions))} of segment {segment.index}, {spans},"
+    def where(positions: list[int | None]) -> str:
+        return places((position / fps, (position + 1) / fps) for position in positions if position is not None)
 
-    lost, damaged = inside(reader.lost), inside(reader.damaged)
-    request.damage.frames += len(lost) + len(damaged)
     found = []
-    if lost:
-        found.append(f"{told(lost)} did not decode: the one before was held")
-    if damaged:
-        found.append(f"{told(damaged)} came damaged: concealed by the decoder")
+    for times, what in (
+        (witness.lost, "did not decode: the one before was held"),
+        (witness.damaged, "came damaged: concealed by the decoder"),
+        (witness.followers, "refer to damaged ones and may show the damage, up to the next key frame"),
+    ):
+        if positions := inside(times):
+            request.damage.frames += len(positions)
+            found.append(f"{_pictures(len(positions))} of segment {segment.index}, {where(positions)}, {what}")
+    if positions := inside(witness.unexplained):
+        found.append(f"by a checksum of the file something is damaged {where(positions)}: nothing tells which pictures")
     return tuple(found)
 
 

@@ -21,37 +21,35 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from encoders.backends.witness import Witness
 from encoders.demux import open_source, read_packets
 from encoders.errors import ResourceExceeded
+from encoders.matroska import ClusterCheck
 from encoders.media import VideoTrack
+from encoders.medialog import listening
+from encoders.ogg import PageCheck
 from encoders.sample import HOLD_BACK, starts_afresh
+from encoders.signs import CHECKSUMMED
 
 MOST_LEADING = 8
 """Frames that may come out before the key frame that was decoded first; of older codecs, hardly ever one."""
+
+OPTIONS = {codec: {"err_detect": "crccheck"} for codec in CHECKSUMMED} | {"av1": {"max_frame_delay": "1"}}
+"""Of FFmpeg's decoders. dav1d works on several pictures at once unless it is told not to."""
 
 
 class FrameReader:
     """Reads the picture track of a source; one pass, one use. Close it, or use it as a context manager.
 
     Attributes:
-        damaged: presentation times of frames that decoded with errors and were concealed by the decoder.
+        witness: what was seen of damage since decoding began; None before.
     """
 
     def __init__(self, source: Path, video: VideoTrack, threads: int) -> None:
         self._source, self._video, self._threads = source, video, threads
         self._container: InputContainer | None = None
         self._from_start = True
-        self.damaged: list[int] = []
-        self._failed: list[int | None] = []
-        self._shown: set[int] = set()
-
-    @property
-    def lost(self) -> list[int | None]:
-        """Presentation times (None where unknown) of packets that did not decode and whose frame did not come either.
-
-        Writers that put each unit of a stream into a packet of its own make three of four packets without a picture.
-        """
-        return [time for time in self._failed if time not in self._shown]
+        self.witness: Witness | None = None
 
     def __enter__(self) -> FrameReader:
         return self
@@ -79,9 +77,6 @@ class FrameReader:
             if frame.pts is None or (shown is not None and frame.pts <= shown):
                 continue
             shown = frame.pts
-            self._shown.add(shown)
-            if frame.is_corrupt:
-                self.damaged.append(frame.pts)
             yield frame
 
     def _whole(self, from_pts: int | None) -> Iterator[VideoFrame]:
@@ -89,7 +84,7 @@ class FrameReader:
 
         The probe tries a few of them only.
         """
-        packets = self.packets(from_pts)
+        packets = self._watched(from_pts, audit=True)
         first = next(packets, None)
         if first is None:
             return
@@ -103,8 +98,7 @@ class FrameReader:
             if all(starts_afresh(frame, self._video.codec) for frame in head if frame.pts == first.pts):
                 yield from head
             else:
-                self._failed.clear()
-                frames = self._decode(self.packets(None))
+                frames = self._decode(self._watched(None, audit=True))
         yield from frames
 
     def _open(self) -> VideoStream:
@@ -113,7 +107,12 @@ class FrameReader:
         stream = self._container.streams[self._video.stream]
         assert isinstance(stream, VideoStream)
         stream.codec_context.thread_count = self._threads
-        stream.thread_type = "AUTO" if self._threads > 1 else "NONE"
+        # Threads share the slices of one picture: of several pictures at once, nobody could tell whose damage it is
+        # that a decoder speaks of.
+        stream.thread_type = "SLICE" if self._threads > 1 else "NONE"
+        options = OPTIONS.get(self._video.codec, {})
+        if options:
+            stream.codec_context.options = options
         return stream
 
     def _open_primed(self) -> VideoStream:
@@ -131,10 +130,39 @@ class FrameReader:
         return stream
 
     def packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
-        """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly.
+        """Packets from the key frame on, for decoders other than FFmpeg's; take these or `frames`.
 
-        For decoders other than FFmpeg's; `frames` uses it too, so take one or the other.
+        The witness has seen each: whether `suspects` is to be asked before it is decoded.
         """
+        return self._watched(from_pts, audit=False)
+
+    def _watched(self, from_pts: int | None, *, audit: bool) -> Iterator[Packet[Any]]:
+        packets = self._packets(from_pts)
+        first = next(packets, None)
+        if first is None:
+            return
+        extradata = bytes(first.stream.codec_context.extradata or b"")
+        self.witness = witness = Witness(self._video.codec, extradata, self._video.time_base, audit=audit)
+        pages = PageCheck(self._source) if self._container_is("ogg") else None
+        clusters = ClusterCheck(self._source) if self._container_is("matroska,webm") else None
+        before: Packet[Any] | None = None
+        gap = False
+        for packet in chain([first], packets):
+            if pages is not None:
+                # FFmpeg gives the first packet behind a gap the time of the first that is lost: the next one knows.
+                after_gap, gap = gap, pages.lost_before(packet.pos)
+                missing = times_between(before, packet) if gap or after_gap else []
+                if gap or missing:
+                    witness.miss(missing)
+            witness.feed(packet, clusters.broken_at(packet.pos) if clusters is not None else None)
+            before = packet
+            yield packet
+
+    def _container_is(self, name: str) -> bool:
+        return self._container is not None and self._container.format.name == name
+
+    def _packets(self, from_pts: int | None) -> Iterator[Packet[Any]]:
+        """Packets from the key frame on; from an earlier one where the container cannot seek to it exactly."""
         self._from_start = False
         for target in _further_back(self._video.keyframe_pts, from_pts):
             stream = self._open_primed()
@@ -158,18 +186,36 @@ class FrameReader:
         last: Packet[Any] | None = None
         for packet in packets:
             last = packet
-            yield from self._decoded(packet.decode, packet.pts)
+            yield from self._decoded(packet.decode)
         if last is not None:
-            yield from self._decoded(last.stream.codec_context.decode, None)
+            yield from self._decoded(last.stream.codec_context.decode)
 
-    def _decoded(self, decode: Callable[[], list[Any]], pts: int | None) -> list[VideoFrame]:
-        try:
-            return decode()
-        except (MemoryError, av.error.MemoryError) as error:
-            raise ResourceExceeded("A frame of the file asks for more memory than one source may have.") from error
-        except (av.FFmpegError, ValueError):
-            self._failed.append(pts)
-            return []
+    def _decoded(self, decode: Callable[[], list[Any]]) -> list[VideoFrame]:
+        witness = self.witness
+        assert witness is not None
+        with listening(all_threads=self._threads > 1) as said:
+            try:
+                frames = decode()
+            except (MemoryError, av.error.MemoryError) as error:
+                raise ResourceExceeded("A frame of the file asks for more memory than one source may have.") from error
+            except (av.FFmpegError, ValueError):
+                witness.fail()
+                frames = []
+        witness.hear(said)
+        for frame in frames:
+            witness.show(frame)
+        return frames
+
+
+MOST_MISSING = 1000
+"""Pictures that one gap may have held at most, as they are counted."""
+
+
+def times_between(before: Packet[Any] | None, after: Packet[Any]) -> list[int | None]:
+    """When the pictures between two packets would have been shown; one at an unknown time where that is not told."""
+    if before is None or before.pts is None or after.pts is None or not before.duration:
+        return [None]
+    return [*range(before.pts + before.duration, after.pts, before.duration)][:MOST_MISSING]
 
 
 def _further_back(keyframe_pts: tuple[int, ...], from_pts: int | None) -> Iterator[int]:

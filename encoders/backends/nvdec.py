@@ -156,10 +156,18 @@ def read_pictures(
     """
     decoder = NvDecoder(library, device, video.codec)
     due = _Due(video, from_start=key_pts is None)
-    for packet in _annex_b(due.noted(reader.packets(key_pts)), video.codec):
+    for packet in _annex_b(due.noted(sound_packets(reader, key_pts)), video.codec):
         yield from due.shown(decoder.decode(packet))
     yield from due.shown(decoder.flush())
     due.nothing_missing()
+
+
+def sound_packets(reader: FrameReader, key_pts: int | None) -> Iterator[Packet[Any]]:
+    """Packets up to the first that says by itself that it is damaged: NVDEC would conceal it without a word."""
+    for packet in reader.packets(key_pts):
+        if reader.witness is not None and reader.witness.suspects:
+            raise Unsupported(f"the source is damaged at {packet.pts}; FFmpeg decodes from here")
+        yield packet
 
 
 def _annex_b(packets: Iterator[Packet[Any]], codec: str) -> Iterator[Packet[Any]]:

@@ -39,7 +39,7 @@ class PaintedFrames:
             start: first output frame that is wanted; the segment's own or a later one.
             end: after the last that is wanted; damage counts within the segment only. None: the segment's end.
         """
-        self._counted = replace(request, segment=replace(request.segment, start=min(start, request.segment.end)))
+        self._counted = request
         wanted = replace(request.segment, start=start, end=end or request.segment.end)
         self._request = replace(request, segment=wanted)
         self._clock = FrameClock.of(request.video, grid)
@@ -62,7 +62,7 @@ class PaintedFrames:
                         last, pictures = frame, painter.paint(frame)
                     yield number, pictures
             finally:  # also when the caller has seen enough
-                self.warnings = concealed(self._counted, self._clock, reader)
+                self.warnings = concealed(self._counted, self._clock, reader.witness)
             if last is None:
                 raise Damaged("No picture of the file decodes. Export it again.")
 

@@ -98,7 +98,8 @@ def write_old_x264(path: Path, codec: str, pixel_format: str) -> Path:
 def damaged(path: Path, track: VideoTrack, from_pts: int | None) -> list[int]:
     with FrameReader(path, track, 1) as reader:
         assert sum(1 for _ in reader.frames(from_pts))
-        return reader.damaged
+        assert reader.witness is not None
+        return reader.witness.damaged
 
 
 @pytest.mark.parametrize(("codec", "pixel_format"), [("libx264", "yuv444p"), ("libx264rgb", "rgb24")])

@@ -138,5 +138,6 @@ def test_packets_without_a_picture_of_their_own_are_no_damage(tmp_path: Path) ->
     assert info.video is not None
     with FrameReader(tmp_path / NAME, info.video, 1) as reader:
         assert len([*reader.frames(None)]) == 48
-        assert reader.lost == []
-        assert reader.damaged == []
+        witness = reader.witness
+        assert witness is not None
+        assert (witness.lost, witness.damaged, witness.followers) == ([], [], [])

@@ -277,3 +277,18 @@ def test_a_track_of_which_nothing_decodes_is_damage(tmp_path: Path) -> None:
     source.write_bytes(data)
     with pytest.raises(Damaged, match="stream 0"):
         encode(source, sound_plan(Fraction(1)), tmp_path)
+
+
+@pytest.mark.parametrize("codec", ["flac", "ac3"])
+def test_a_frame_whose_checksum_fails_is_silent_and_counts_as_lost(tmp_path: Path, codec: str) -> None:
+    source = write_sound(tmp_path / "source.mkv", noise(4), codec=codec)
+    sound = encode(source, sound_plan(Fraction(4)), tmp_path / "sound")
+    assert (sound.lost_s, sound.warnings) == (0.0, ())
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 8
+    source.write_bytes(data)
+    broken = encode(source, sound_plan(Fraction(4)), tmp_path / "broken")
+    assert 0 < broken.lost_s < 0.3
+    assert len(broken.warnings) == 1
+    assert "1 packet of the source's sound" in broken.warnings[0]
+    assert broken.samples == pytest.approx(sound.samples, abs=48)  # Matroska's times are whole milliseconds

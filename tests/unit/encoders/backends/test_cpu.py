@@ -24,13 +24,21 @@ class Frame:
 
 
 @dataclass
+class Found:
+    """What a witness found."""
+
+    lost: list[int | None]
+    damaged: list[int]
+    followers: list[int]
+    unexplained: list[int] = field(default_factory=list)
+
+
+@dataclass
 class Reader:
     """Gives out frames of these times, from where it is asked to begin."""
 
     times: list[int]
     asked: list[int | None] = field(default_factory=list)
-    lost: list[int | None] = field(default_factory=list)
-    damaged: list[int] = field(default_factory=list)
 
     def frames(self, from_pts: int | None) -> Iterator[Frame]:
         self.asked.append(from_pts)
@@ -81,26 +89,39 @@ def test_where_nothing_decodes_what_came_before_is_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "damaged", "said"),
+    ("lost", "damaged", "followers", "said"),
     [
-        ([], [], []),
-        ([None], [], ["1 picture of segment 1, somewhere, did not decode"]),
+        ([], [], [], []),
+        ([None], [], [], ["1 picture of segment 1, somewhere, did not decode"]),
         (
             [0, 400],
             [401, 402, 10],
+            [403, 404, 405],
             [
                 "1 picture of segment 1, from 13.33 to 13.37 s, did not",
                 "2 pictures of segment 1, from 13.37 to 13.43 s, came",
+                "3 pictures of segment 1, from 13.43 to 13.53 s, refer to damaged ones",
             ],
         ),
-        ([0], [899], []),
+        ([0], [899], [1, 898], []),
     ],
 )
-def test_only_damage_within_the_segment_is_said(lost: list[int | None], damaged: list[int], said: list[str]) -> None:
+def test_only_damage_within_the_segment_is_said(
+    lost: list[int | None], damaged: list[int], followers: list[int], said: list[str]
+) -> None:
     request, clock = request_of(video(Fraction(30), 900), 1)
     assert request.segment.start <= 400 < request.segment.end < 899
-    found = concealed(request, clock, Reader([], lost=lost, damaged=damaged))  # type: ignore[arg-type]
+    found = concealed(request, clock, Found(lost, damaged, followers))  # type: ignore[arg-type]
     assert len(found) == len(said)
     assert request.damage.frames == sum(int(sentence.split()[0]) for sentence in found)
     for sentence, beginning in zip(found, said, strict=True):
         assert sentence.startswith(beginning)
+
+
+def test_what_a_checksum_says_of_a_stretch_is_told_and_not_counted() -> None:
+    request, clock = request_of(video(Fraction(30), 900), 1)
+    found = concealed(request, clock, Found([], [], [], [10, 420, 421, 899]))  # type: ignore[arg-type]
+    assert found == (
+        "by a checksum of the file something is damaged from 14.00 to 14.07 s: nothing tells which pictures",
+    )
+    assert request.damage.frames == 0
