@@ -54,17 +54,26 @@ def _elements(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int, 
     for _ in range(MOST_ELEMENTS):
         if at >= end:
             return
-        file.seek(at)
-        head = file.read(12)
-        id_bytes = _length(head[:1], 4)
-        size_bytes = _length(head[id_bytes : id_bytes + 1], 8) if id_bytes else 0
-        if not size_bytes or len(head) < id_bytes + size_bytes:
+        head = read_head(file, at)
+        if head is None:
             return
-        raw = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big")
-        size = raw & (1 << 7 * size_bytes) - 1
-        data = at + id_bytes + size_bytes
-        at = end if size == (1 << 7 * size_bytes) - 1 else data + size  # all ones: a size that is not known
-        yield int.from_bytes(head[:id_bytes], "big"), data, at
+        identifier, data, size = head
+        at = end if size is None else data + size
+        yield identifier, data, at
+
+
+def read_head(file: BinaryIO, at: int) -> tuple[int, int, int | None] | None:
+    """(ID, first byte of the data, its length or None where untold) of an element; None where there is none."""
+    file.seek(at)
+    head = file.read(12)
+    id_bytes = _length(head[:1], 4)
+    size_bytes = _length(head[id_bytes : id_bytes + 1], 8) if id_bytes else 0
+    if not size_bytes or len(head) < id_bytes + size_bytes:
+        return None
+    raw = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big")
+    size = raw & (1 << 7 * size_bytes) - 1
+    unknown = size == (1 << 7 * size_bytes) - 1
+    return int.from_bytes(head[:id_bytes], "big"), at + id_bytes + size_bytes, None if unknown else size
 
 
 def _length(first: bytes, most: int) -> int:

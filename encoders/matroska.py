@@ -8,12 +8,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
-HEADER, SEGMENT, CLUSTER, CHECKSUM = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0xBF
+from encoders.ebml import CLUSTER, SEGMENT, read_head
+
+CHECKSUM = 0xBF
 CHECKSUM_BYTES = 6
 """Of the element: one of identifier, one of length, four of value."""
-_LONGEST_HEAD = 12
 _PIECE_BYTES = 1 << 20
 
 
@@ -47,7 +47,7 @@ def _clusters(path: Path) -> Iterator[tuple[int, int]]:
     """(begin, end) of what each cluster holds, as far as lengths are told."""
     at = 0
     with path.open("rb") as file:
-        while (head := _read_head(file, at)) is not None:
+        while (head := read_head(file, at)) is not None:
             kind, begin, length = head
             if kind == SEGMENT:
                 at = begin
@@ -57,24 +57,6 @@ def _clusters(path: Path) -> Iterator[tuple[int, int]]:
                 at = begin + length
                 if kind == CLUSTER:
                     yield begin, at
-
-
-def _read_head(file: BinaryIO, at: int) -> tuple[int, int, int | None] | None:
-    """(identifier, where the content begins, its length or None where unknown) of an element; None where none is."""
-    file.seek(at)
-    head = file.read(_LONGEST_HEAD)
-    if not head or not head[0]:
-        return None
-    width = 9 - head[0].bit_length()
-    if width > 4 or len(head) <= width or not head[width]:
-        return None
-    identifier = int.from_bytes(head[:width], "big")
-    size = 9 - head[width].bit_length()
-    coded = head[width : width + size]
-    if len(coded) < size:
-        return None
-    length = int.from_bytes(coded, "big") & (1 << 7 * size) - 1
-    return identifier, at + width + size, None if length == (1 << 7 * size) - 1 else length
 
 
 def _is_sound(path: Path, begin: int, end: int) -> bool:
