@@ -35,6 +35,8 @@ WINDOWS = (0.25, 0.5, 0.8)
 """Places, as shares of the key frames, at which decoding is tried in the middle."""
 FULL_DECODE_FRAMES = 4000
 """Longest track that is decoded whole to learn its frames' times."""
+FULL_DECODE_PIXELS = 3_000_000_000
+"""Likewise, of all frames together: 1,400 of 1080p, which take ten seconds of a core as HEVC."""
 PALETTED = "pal8"
 """Containers tell the palette once, and again when it changes; who begins to read in the middle does not learn it, and
 a copy has none."""
@@ -234,12 +236,13 @@ def _frame_times(
         return times, starts
     if _contradict(table, sample):
         warnings.append("Timestamps go back or are missing; frames are shown in the order in which they decode.")
-        if len(table) <= FULL_DECODE_FRAMES:
+        most = _most_frames(sample)
+        if len(table) <= most:
             with open_source(path) as container:
                 twin = container.streams[stream.index]
                 assert isinstance(twin, VideoStream)
                 prepare(twin)
-                times = timeline.rising(decode_times(container, twin, FULL_DECODE_FRAMES))
+                times = timeline.rising(decode_times(container, twin, most))
                 head = times[:1]
         if timeline.folds(table):
             starts = starts[:0]
@@ -249,7 +252,13 @@ def _frame_times(
     if late:
         warnings.append(f"The first {late} frames need data from before the file's start; they were left out.")
         times = times[late:]
-    return _without_lost_tail(path, stream, table, times, starts, warnings), starts
+    return _without_lost_tail(path, stream, table, times, starts, _most_frames(sample), warnings), starts
+
+
+def _most_frames(sample: PictureSample) -> int:
+    """How many frames a look may decode; larger tracks learn their order while they are copied."""
+    facts = sample.facts
+    return min(FULL_DECODE_FRAMES, FULL_DECODE_PIXELS // max(1, facts.width * facts.height)) if facts else 0
 
 
 def _contradict(table: Packets, sample: PictureSample) -> bool:
@@ -267,11 +276,12 @@ def _agrees(times: Ticks, head: Ticks, decoded: int) -> bool:
 
 
 def _without_lost_tail(
-    path: Path, stream: VideoStream, table: Packets, times: Ticks, starts: Ticks, warnings: list[str]
+    path: Path, stream: VideoStream, table: Packets, times: Ticks, starts: Ticks, most: int, warnings: list[str]
 ) -> Ticks:
     """Leave out frames at the end that a file cut short announces but does not hold."""
     cut_short = table.corrupt[-32:].any() or stream.frames > len(table)
-    if not cut_short or not len(times):
+    ahead = np.count_nonzero(table.pts >= starts[-1]) if len(starts) > 1 else len(table)
+    if not cut_short or not len(times) or ahead > most:
         return times
     with open_source(path) as container:
         twin = container.streams[stream.index]
@@ -279,8 +289,8 @@ def _without_lost_tail(
         prepare(twin)
         if len(starts) > 1:
             container.seek(int(starts[-1]), stream=twin)
-        seen = [time for time in decode_times(container, twin, FULL_DECODE_FRAMES) if time is not None]
-    if len(seen) and (len(starts) > 1 or len(table) <= FULL_DECODE_FRAMES):
+        seen = [time for time in decode_times(container, twin, most) if time is not None]
+    if seen:
         kept = times[times <= max(seen)]
         if len(kept) < len(times):
             warnings.append(f"The file was cut short: its last {len(times) - len(kept)} frames cannot be decoded.")
