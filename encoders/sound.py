@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ LOOK_AHEAD_FRAMES = 8
 STEADY_S = 3.0
 """How far is looked ahead for a coarse clock, as of ASF files that tell times in twentieths of a second: once times
 come back to the signal, offsets of no more than the clock's step are its rounding."""
+WAVERING_TURNS = 4
+"""So often must timestamps turn back and forth in what is looked ahead; lost packets make one or two jumps."""
+MOST_WAVERING_S = 0.25
+"""No frame of a lossless codec is longer by so much than another."""
 MOST_AHEAD_FRAMES = 512
 """Frames that are held to see that far; frames of the usual codecs last 20 to 60 ms."""
 FADE_S = 0.002
@@ -295,7 +299,7 @@ class _Run:
         """Where the next frame starts, on the source's clock, by what was written."""
         self._stretching = False
         self._coarse_s = 0.0
-        """Step of a clock that was found to be coarse."""
+        """Step of a clock that was found to be coarse, or by how much it wavers."""
         self._matrix = stereo_matrix([channel.name for channel in frame.layout.channels])
         # Packed: PyAV reads the planes of at most eight channels.
         self._resampler = av.AudioResampler(format="flt", layout=frame.layout, rate=sample_rate)
@@ -322,6 +326,9 @@ class _Run:
         step_s = _clock_step_s(window)
         if abs(near_s) <= step_s and any(abs(offset_s) <= DRIFT_S for offset_s in self._offsets_s(window)):
             self._coarse_s = step_s
+            return 0.0
+        if abs(near_s) > DRIFT_S and abs(near_s) <= (wavering_s := _wavering_s([*self._offsets_s(window)])):
+            self._coarse_s = wavering_s
             return 0.0
         return near_s
 
@@ -373,6 +380,22 @@ class _Run:
 
 def _format_of(frame: av.AudioFrame) -> tuple[int, str, str]:
     return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _wavering_s(offsets_s: list[float]) -> float:
+    """How far from the signal timestamps come that go to and fro beside it; 0 if they do not.
+
+    A gap moves all that follow it, once. Where they waver, packets tell the time of another frame than their first, as
+    those of WMA Lossless, which lends bits from one to the next: following them would cut and stop the sound at each.
+    """
+    steps = [after - before for before, after in pairwise(offsets_s)]
+    signs = [step > 0 for step in steps if abs(step) > DRIFT_S]
+    turns = sum(before != after for before, after in pairwise(signs))
+    if turns < WAVERING_TURNS:
+        return 0.0
+    spread_s = max(offsets_s) - min(offsets_s)
+    beside = min(map(abs, offsets_s)) <= spread_s <= MOST_WAVERING_S
+    return max(map(abs, offsets_s)) if beside else 0.0
 
 
 def _clock_step_s(frames: Iterable[av.AudioFrame]) -> float:

@@ -41,13 +41,15 @@ def write_sound(
     jitter_s: float = 0.0,
     step_s: Fraction = Fraction(0),
     block: int = 1024,
+    early_s: Sequence[float] = (0.0,),
     bit_rate: int | None = None,
     drift: float = 0.0,
 ) -> Path:
     """Encode samples; `cuts` are stretches (from, to) of which no packet is written, so that timestamps jump.
 
     `jitter_s` moves each timestamp at random, `step_s` takes all down to whole steps, `drift` makes timestamps run
-    faster by that share. `block` samples are a frame where the codec has no size of its own.
+    faster by that share; from the ninth frame on, timestamps are early by those of `early_s` in turn. `block` samples
+    are a frame where the codec has no size of its own.
     """
     rng = np.random.default_rng(7)
     with av.open(str(path), "w") as container:
@@ -65,6 +67,8 @@ def write_sound(
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
             frame.sample_rate = rate
             frame.pts = round(start_s * rate) + round(at * (1 + drift)) + round(rng.uniform(-jitter_s, jitter_s) * rate)
+            if at >= 8 * size:
+                frame.pts -= round(early_s[at // size % len(early_s)] * rate)
             if step_s:
                 frame.pts -= frame.pts % round(step_s * rate)
             frame.time_base = Fraction(1, rate)

@@ -162,6 +162,18 @@ def test_a_clock_of_coarse_steps_cuts_nothing(tmp_path: Path) -> None:
         assert abs(delay_samples(sound[:, at : at + RATE], mine[:, at : at + RATE])) <= 48
 
 
+def test_timestamps_that_waver_cut_nothing(tmp_path: Path) -> None:
+    """As of WMA Lossless, whose packets tell the time of one of the frames that end in them."""
+    sound = noise(8)
+    early_s = (0.0464, 0.0929, 0.0464, 0.0464, 0.0929)
+    source = write_sound(tmp_path / "waver.mkv", sound, codec="pcm_s16le", block=5120, early_s=early_s)
+    result = encode(source, sound_plan(Fraction(8)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert not result.warnings
+    for at in range(RATE, 7 * RATE, RATE):
+        assert abs(delay_samples(sound[:, at : at + RATE], mine[:, at : at + RATE])) <= RATE // 50
+
+
 def test_a_gap_is_one_on_a_coarse_clock_too(tmp_path: Path) -> None:
     sound = noise(8)
     source = write_sound(
