@@ -41,8 +41,8 @@ SAYINGS = {
 }
 """Decoder's name -> what it says of broken data only. Decoders that mark their frames (H.264, MPEG-1, -2 and -4, H.263,
 Sorenson Spark, ProRes) or refuse them (AV1, DNxHD, Sorenson Video) are not in it. Source: libavcodec 62, and flipped
-bits (`python -m benchmarks damage`). Left out: "ignoring overflow" of the Microsoft codecs, whose own encoder wrote
-one."""
+bits (`python -m benchmarks damage`). Left out: "ignoring overflow" of the Microsoft codecs, of which FFmpeg's
+source lets one form pass even when told to be strict."""
 
 CHECKSUMMED = frozenset(("hevc", "vvc"))
 """Codecs whose streams may carry a checksum of each decoded picture, which FFmpeg's decoders compare when `err_detect`
