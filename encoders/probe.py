@@ -17,13 +17,14 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from encoders import asf, timeline
+from encoders import timeline
+from encoders.containers import asf
+from encoders.containers.edits import picture_late_s
+from encoders.containers.moov import refuse_protected, sample_descriptions
 from encoders.damage import places
 from encoders.demux import ANIMATIONS, WHAT_TO_DO, open_source
-from encoders.edits import picture_late_s
 from encoders.errors import NoPlayableTrack, NotAVideo, TooLarge
 from encoders.media import AudioTrack, Copy, MediaInfo, VideoTrack
-from encoders.moov import refuse_protected, sample_descriptions
 from encoders.picture import GUESSED_MATRICES
 from encoders.sample import FrameFacts, PictureSample, decode_times, prepare, sample_head, sample_window
 from encoders.scan import codec_name, scan_packets

@@ -16,8 +16,8 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from encoders.captions import OWN_TRACK
+from encoders.containers.ebml import WEBVTT, codec_ids
 from encoders.demux import open_source
-from encoders.ebml import WEBVTT, codec_ids
 from encoders.media import AudioTrack, Chapter, SubtitleTrack, VideoTrack
 from encoders.sample import prepare, sample_sound
 from encoders.scan import codec_name

@@ -22,12 +22,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from encoders.backends.witness import Witness
+from encoders.containers.matroska import ClusterCheck
+from encoders.containers.ogg import PageCheck
 from encoders.demux import open_source, read_packets
 from encoders.errors import ResourceExceeded
-from encoders.matroska import ClusterCheck
 from encoders.media import VideoTrack
 from encoders.medialog import listening
-from encoders.ogg import PageCheck
 from encoders.sample import HOLD_BACK, starts_afresh
 from encoders.signs import CHECKSUMMED
 

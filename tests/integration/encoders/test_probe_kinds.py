@@ -10,7 +10,7 @@ import av
 import pytest
 from clips import tone, write_clip
 
-from encoders.asf import HEADER, refuse_protected
+from encoders.containers.asf import HEADER, refuse_protected
 from encoders.errors import Encrypted
 from encoders.probe import probe_source
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 
+from encoders.containers.moov import sample_descriptions
 from encoders.errors import Encrypted, NoPlayableTrack
-from encoders.moov import sample_descriptions
 from encoders.probe import probe_source
 
 

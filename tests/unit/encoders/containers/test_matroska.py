@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from encoders.matroska import ClusterCheck
+from encoders.containers.matroska import ClusterCheck
 
 
 def element(identifier: bytes, content: bytes) -> bytes:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from encoders.ebml import CLUSTER, SEGMENT, read_head
+from encoders.containers.ebml import CLUSTER, SEGMENT, read_head
 
 CHECKSUM = 0xBF
 CHECKSUM_BYTES = 6

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from test_subtitles import text_plan
 
+from encoders.containers.ebml import WEBVTT, codec_ids
 from encoders.demux import open_source
-from encoders.ebml import WEBVTT, codec_ids
 from encoders.sidetracks import read_subtitles
 from encoders.subtitles import encode_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from encoders.ogg import PageCheck, page_checksum
+from encoders.containers.ogg import PageCheck, page_checksum
 
 MINE, OTHER = 7, 9
 

@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from encoders.boxes import Box, MalformedBoxes, find_boxes
+from encoders.containers.moov import full_box_number, read_moov
 from encoders.demux import open_source, read_packets
-from encoders.moov import full_box_number, read_moov
 
 MOST_LATE_S = Fraction(38, 1000)
 """Sound that is early by less than 45 ms is not noticed, and players that go by FFmpeg's times (Chrome, mpv) show such
