@@ -39,6 +39,7 @@ from benchmarks.environment import write_results
 from benchmarks.farm_log import FarmLog, read_farm_log
 from benchmarks.farms import RunningFarm, embedded_farm
 from cluster.staging import Staging
+from encoders.errors import TooDamaged
 from gateway.client import Client
 from gateway.upload_book import UploadBook
 from scheduler.jobs import Tier
@@ -106,8 +107,8 @@ class Verdict:
     @property
     def ok(self) -> bool:
         """Whether it is what its kind asks for."""
-        ready, rejected = self.ready, self.status.startswith("REJECTED")
-        fits = {"valid": ready, "must-reject": rejected}.get(self.kind, ready or rejected or self.code == "damaged")
+        ready, refused = self.ready, self.status.startswith("REJECTED") or self.code == TooDamaged.code
+        fits = {"valid": ready, "must-reject": refused}.get(self.kind, ready or refused)
         return fits and self.cheap and not (self.kind == "valid" and self.failed_checks)
 
     def charge(self, log: FarmLog) -> None:

@@ -41,6 +41,8 @@ TRIGGERS = {
     "too_long": VideoTrigger.TOO_LONG,
     "copyright": VideoTrigger.COPYRIGHT_FOUND,
     "malware": VideoTrigger.MALWARE_FOUND,
+    # The format is right; an owner who has no better copy may retry with a profile that takes more damage.
+    "too_damaged": VideoTrigger.FAILED,
 }
 """What a job's failure code makes of its video; any other INPUT failure is a bad format, any other failure a
 failure."""
@@ -194,7 +196,7 @@ async def _finish(claimed: ClaimedJob, end: instructions.FinishJob, done: Done |
                 body = {"video_id": video.id, **known}
                 events.append(session, now, "video.known_content", video.user_id, video_id=video.id, body=body)
         return
-    code, detail, trigger = _verdict(end)
+    code, detail, trigger = verdict_on(end)
     await videos.settle_video(session, claimed.video_id, trigger, now, status_code=code, status_detail=detail)
 
 
@@ -213,7 +215,7 @@ def _rows(done: Done) -> list[videos.NewAsset]:
     ]
 
 
-def _verdict(end: instructions.FinishJob) -> tuple[str, str, VideoTrigger]:
+def verdict_on(end: instructions.FinishJob) -> tuple[str, str, VideoTrigger]:
     """(code, detail, trigger) of a job that did not complete."""
     if end.state is JobState.CANCELLED:
         return "cancelled", "The job was cancelled.", VideoTrigger.FAILED

@@ -93,9 +93,15 @@ class Encrypted(InputError):
 
 
 class Damaged(InputError):
-    """Too much of the source does not decode."""
+    """The source, or one of its tracks, cannot be read or decoded."""
 
     code = "damaged"
+
+
+class TooDamaged(InputError):
+    """More of the source is damaged than its profile takes. What was made of it is thrown away."""
+
+    code = "too_damaged"
 
 
 class TooLarge(InputError):

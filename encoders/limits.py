@@ -5,7 +5,7 @@ Rule: every refusal says what was found, what is allowed and what the owner can 
 
 from __future__ import annotations
 
-from encoders.errors import CodecNotAllowed, Damaged, NoPlayableTrack, TooLarge, TooLong
+from encoders.errors import CodecNotAllowed, NoPlayableTrack, TooDamaged, TooLarge, TooLong
 from encoders.ladder import Profile
 from encoders.media import MediaInfo
 
@@ -54,11 +54,11 @@ def check_damage(concealed_frames: int, frames: int, profile: Profile) -> None:
         frames: of the asset.
 
     Raises:
-        Damaged: a larger share is concealed than the profile allows.
+        TooDamaged: a larger share is concealed than the profile allows.
     """
     share = concealed_frames / frames
     if share > profile.limits.max_damaged_share:
-        raise Damaged(
+        raise TooDamaged(
             f"{share:.0%} of the pictures are damaged; profile {profile.name} takes up to "
             f"{profile.limits.max_damaged_share:.0%}: export the video again, or upload the original"
         )
@@ -72,11 +72,11 @@ def check_sound_damage(lost_s: float, duration_s: float, profile: Profile) -> No
         duration_s: of the rendition.
 
     Raises:
-        Damaged: a larger share is lost than the profile allows.
+        TooDamaged: a larger share is lost than the profile allows.
     """
     share = lost_s / duration_s
     if share > profile.limits.max_damaged_share:
-        raise Damaged(
+        raise TooDamaged(
             f"{share:.0%} of the sound does not decode; profile {profile.name} takes up to "
             f"{profile.limits.max_damaged_share:.0%}: export the video again, or upload the original"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cluster.metadata.lifecycle import VideoStatus
-from encoders.errors import FarmError, Fault
+from encoders.errors import FarmError, Fault, TooDamaged
 
 
 class SourceRejected(FarmError):
@@ -30,5 +30,6 @@ def require_playable(status: VideoStatus, code: str | None, detail: str | None, 
     if not status.rejected:
         return
     text = " ".join(part for part in (detail or code, hint) if part) or "no reason was given"
-    kind = ProcessingFailed if status is VideoStatus.PROCESSING_FAILED else SourceRejected
+    ours = status is VideoStatus.PROCESSING_FAILED and code != TooDamaged.code
+    kind = ProcessingFailed if ours else SourceRejected
     raise kind(f"{status}: {text}")

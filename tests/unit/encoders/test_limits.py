@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from encoders.errors import CodecNotAllowed, Damaged, FarmError, NoPlayableTrack, TooLarge, TooLong
+from encoders.errors import CodecNotAllowed, FarmError, NoPlayableTrack, TooDamaged, TooLarge, TooLong
 from encoders.ladder import Profile
 from encoders.limits import check_damage, check_limits, check_sound_damage
 from encoders.media import AudioTrack, Colour, MediaInfo, VideoTrack
@@ -88,8 +88,8 @@ def test_a_profile_without_limits_takes_everything() -> None:
 def test_damage_passes_up_to_the_profiles_share(profile: Profile) -> None:
     check_damage(0, 100, profile)
     check_damage(50, 100, profile)
-    with pytest.raises(Damaged, match=r"51% of the pictures.*nextplay takes up to 50%"):
+    with pytest.raises(TooDamaged, match=r"51% of the pictures.*nextplay takes up to 50%"):
         check_damage(51, 100, profile)
     check_sound_damage(5.0, 10.0, profile)
-    with pytest.raises(Damaged, match=r"51% of the sound.*nextplay takes up to 50%"):
+    with pytest.raises(TooDamaged, match=r"51% of the sound.*nextplay takes up to 50%"):
         check_sound_damage(5.1, 10.0, profile)

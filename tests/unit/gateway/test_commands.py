@@ -178,6 +178,11 @@ def test_every_status_ends_well_or_as_an_error(status: VideoStatus) -> None:
         require_playable(status, "too_long", "it is too long.", "Trim it.")
 
 
+def test_a_source_too_damaged_to_be_shown_is_no_fault_of_the_farm() -> None:
+    with pytest.raises(SourceRejected, match=r"63% of the pictures"):
+        require_playable(VideoStatus.PROCESSING_FAILED, "too_damaged", "63% of the pictures are damaged.", None)
+
+
 def test_a_farm_that_was_killed_is_unreachable_not_a_traceback(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
