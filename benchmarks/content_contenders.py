@@ -136,9 +136,9 @@ class Faiss(Contender):
         faiss.write_index_binary(self.index, str(self.file))
         return self.file.stat().st_size
 
+    @abstractmethod
     def make(self, faiss: Any, count: int) -> Any:
         """An empty index for so many hashes."""
-        raise NotImplementedError
 
     @property
     def file(self) -> Path:
