@@ -52,6 +52,9 @@ MOST_WAVERING_S = 0.25
 """No frame of a lossless codec is longer by so much than another."""
 MOST_AHEAD_FRAMES = 512
 """Frames that are held to see that far; frames of the usual codecs last 20 to 60 ms."""
+MOST_UNHEARD_FRAMES = 2
+"""So many frames are missing at most between a track's first packet and the first time that a frame tells: one that
+only primes the decoder's overlap, and one that ends in the packet after its own. Measured: WMA Pro."""
 FADE_S = 0.002
 """Length of the ramp at both sides of a gap or a cut."""
 LIMITER_S = 0.01
@@ -93,6 +96,7 @@ class Soundtrack:
     gaps: list[Span] = field(default_factory=list)
     overlaps: list[Span] = field(default_factory=list)
     _mixed: bool = False
+    _first_s: Fraction | None = None
 
     def blocks(self) -> Iterator[Samples]:
         """The signal, 2 x n at a time, n > 0.
@@ -157,7 +161,7 @@ class Soundtrack:
                 tape.write(run.drain())
             at_s = _time_s(frame)
             if at_s is None:
-                at_s = run.end_s if run is not None else self.origin_s
+                at_s = run.end_s if run is not None else self._untold_start_s(window)
             if run is not None and offset is not None and abs(offset) > GAP_S:
                 away_s = Fraction(abs(offset)).limit_denominator(self.sample_rate)
                 begin_s = at_s - self.origin_s - (away_s if offset > 0 else 0)
@@ -170,6 +174,21 @@ class Soundtrack:
         window.popleft()
         return run
 
+    def _untold_start_s(self, window: deque[av.AudioFrame]) -> Fraction:
+        """When a track starts whose first frame tells no time, as of WMA Pro: its packet's time.
+
+        Or a little later, where all then join the first that tells one: silence before the sound, no hole in it.
+        """
+        begin_s = at_s = self.origin_s if self._first_s is None else self._first_s
+        for frame in window:
+            length_s = Fraction(frame.samples, frame.sample_rate)
+            stamp_s = _time_s(frame)
+            if stamp_s is not None:
+                late_s = stamp_s - at_s
+                return begin_s + late_s if 0 < late_s <= MOST_UNHEARD_FRAMES * length_s + DRIFT_S else begin_s
+            at_s += length_s
+        return begin_s
+
     def _frames(self, container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
         """Frames that decode, in order; counts packets that do not."""
         stream = container.streams[self.stream]
@@ -177,7 +196,7 @@ class Soundtrack:
         codec = codec_name(stream)
         if codec in SOUND_CHECKSUMMED:
             stream.codec_context.options = {"err_detect": "crccheck"}
-        first, framed = True, codec in mpegaudio.CODECS
+        framed = codec in mpegaudio.CODECS
         before: av.AudioFrame | None = None
         for packet in read_packets(container, [stream]):
             try:
@@ -198,9 +217,8 @@ class Soundtrack:
                 continue
             for frame in decoded:
                 if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
-                    if first and frame.pts is None:  # of WMA Pro: its packet's time
-                        frame.pts, frame.time_base = packet.pts, packet.time_base
-                    first = False
+                    if self._first_s is None and packet.pts is not None and packet.time_base:
+                        self._first_s = packet.pts * packet.time_base
                     before = frame if frame.format.is_planar else None
                     yield frame
         with contextlib.suppress(av.error.FFmpegError, ValueError):

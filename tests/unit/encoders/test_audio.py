@@ -63,22 +63,50 @@ def test_sound_that_starts_late_is_preceded_and_followed_by_silence(tmp_path: Pa
     assert rms(mine[:, RATE * 5 // 2 + 2048 : 3 * RATE]) < 1e-4
 
 
-def test_a_first_frame_without_a_time_has_its_packet_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As FFmpeg's decoder of WMA Pro gives it out.
-    source = write_sound(tmp_path / "x.mkv", noise(1.0), start_s=Fraction(1))
-    plain = encode(source, sound_plan(Fraction(2)), tmp_path / "plain")
+def _first_frames_untimed(packets: int, dropped: int) -> Any:
+    """Reads packets as FFmpeg's decoder of WMA Pro gives them out: the first frames tell no time, some are missing."""
 
-    def first_untimed(container: Any, streams: Any) -> Iterator[Any]:
-        packets = read_packets(container, streams)
-        packet = next(packets)
-        frames = packet.decode()
+    def read(container: Any, streams: Any) -> Iterator[Any]:
+        rest = read_packets(container, streams)
+        first, *others = (next(rest) for _ in range(packets))
+        begin, time_base = first.pts, first.time_base
+        frames = [frame for packet in (first, *others) for frame in packet.decode()][dropped:]
         for frame in frames:
             frame.pts = None
-        yield SimpleNamespace(decode=lambda: frames, pts=packet.pts, time_base=packet.time_base)
-        yield from packets
+        yield SimpleNamespace(decode=lambda: frames, pts=begin, time_base=time_base)
+        yield from rest
 
-    monkeypatch.setattr("encoders.sound.read_packets", first_untimed)
+    return read
+
+
+def test_a_first_frame_without_a_time_has_its_packet_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_sound(tmp_path / "x.mkv", noise(1.0), start_s=Fraction(1))
+    plain = encode(source, sound_plan(Fraction(2)), tmp_path / "plain")
+    monkeypatch.setattr("encoders.sound.read_packets", _first_frames_untimed(1, 0))
     assert encode(source, sound_plan(Fraction(2)), tmp_path / "untimed") == plain
+
+
+def test_first_frames_without_a_time_join_those_that_tell_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = noise(2.0)
+    source = write_sound(tmp_path / "x.mkv", sound, codec="pcm_s16le", block=2048)
+    monkeypatch.setattr("encoders.sound.read_packets", _first_frames_untimed(10, 2))
+    result = encode(source, sound_plan(Fraction(2)), tmp_path)
+    assert not result.warnings
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert rms(mine[:, : 2 * 2048 - 1024]) < 1e-3
+    for at in (3 * 2048, 9 * 2048, RATE):  # within the untimed frames, where they meet the others, and later
+        assert abs(delay_samples(sound[:, at : at + 8192], mine[:, at : at + 8192])) <= 48
+
+
+def test_a_long_way_to_the_first_time_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = noise(2.0)
+    source = write_sound(tmp_path / "x.mkv", sound, codec="pcm_s16le", block=2048, cuts=[(0.3, 0.7)])
+    monkeypatch.setattr("encoders.sound.read_packets", _first_frames_untimed(7, 0))
+    result = encode(source, sound_plan(Fraction(2)), tmp_path)
+    assert any("no sound from" in warning for warning in result.warnings)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    for at in (0, RATE):
+        assert abs(delay_samples(sound[:, at : at + 8192], mine[:, at : at + 8192])) <= 48
 
 
 def test_sound_without_a_picture_ends_where_the_source_s_does(tmp_path: Path) -> None:
