@@ -21,6 +21,7 @@ from encoders.demux import open_source
 from encoders.media import AudioTrack, Chapter, SubtitleTrack, VideoTrack
 from encoders.sample import prepare, sample_sound
 from encoders.scan import codec_name
+from encoders.sound import LATE_BY_A_PACKET
 from encoders.timeline import Packets
 
 TEXT_CODECS = frozenset(("subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", OWN_TRACK))
@@ -92,9 +93,9 @@ def read_sound(path: Path, stream: AudioStream, packets: Packets, warnings: list
     if frame.sample_rate < LEAST_RATE:
         warnings.append(f"{label} has {frame.sample_rate} samples a second, which nobody hears; it was left out.")
         return None
-    if frame.pts is not None:
+    if frame.pts is not None and codec_name(stream) != LATE_BY_A_PACKET:
         start_s = frame.pts * (frame.time_base or time_base)
-    else:  # of WMA Pro: its packet's time
+    else:  # of WMA Pro and WMA Lossless: the first packet's time
         start_s = int(packets.pts[packets.shown][0]) * time_base
     end_s = _end_ticks(packets) * time_base
     if not -LATEST_S < start_s < end_s < LATEST_S:

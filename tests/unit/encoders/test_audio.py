@@ -22,6 +22,7 @@ from encoders.errors import Damaged
 from encoders.ladder import AudioSettings
 from encoders.mpegaudio import cut_short, frame_bytes
 from encoders.plan import Grid, Plan
+from encoders.sound import LATE_BY_A_PACKET
 
 RATE = 48_000
 
@@ -109,6 +110,29 @@ def test_a_long_way_to_the_first_time_is_a_gap(tmp_path: Path, monkeypatch: pyte
         assert abs(delay_samples(sound[:, at : at + 8192], mine[:, at : at + 8192])) <= 48
 
 
+def test_frames_that_come_with_the_next_packet_keep_their_own_s_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FFmpeg's decoder of WMA Lossless gives them out, under the next packet's time."""
+
+    def a_packet_late(container: Any, streams: Any) -> Iterator[Any]:
+        held: list[Any] = []
+        for packet in read_packets(container, streams):
+            given, held = held, packet.decode()
+            for frame in given:
+                frame.pts = packet.pts
+            yield SimpleNamespace(decode=lambda given=given: given, pts=packet.pts, time_base=packet.time_base)
+
+    sound = noise(3)
+    source = write_sound(tmp_path / "x.mkv", sound, codec="pcm_s16le", block=9600, start_s=Fraction(1, 4))
+    monkeypatch.setattr("encoders.sound.read_packets", a_packet_late)
+    monkeypatch.setattr("encoders.sound.codec_name", lambda _: LATE_BY_A_PACKET)
+    result = encode(source, sound_plan(Fraction(3), origin_s=Fraction(1, 4)), tmp_path)
+    _, mine = decode_rendition(tmp_path / "audio", result)
+    assert not result.warnings
+    assert abs(delay_samples(sound[:, RATE : 2 * RATE], mine[:, RATE : 2 * RATE], reach=12_000)) <= 48
+
+
 def test_sound_without_a_picture_ends_where_the_source_s_does(tmp_path: Path) -> None:
     source = write_sound(tmp_path / "short.mkv", noise(2))
     assert encode(source, sound_plan(Fraction(3)), tmp_path).samples == 2 * RATE
@@ -191,7 +215,7 @@ def test_a_clock_of_coarse_steps_cuts_nothing(tmp_path: Path) -> None:
 
 
 def test_timestamps_that_waver_cut_nothing(tmp_path: Path) -> None:
-    """As of WMA Lossless, whose packets tell the time of one of the frames that end in them."""
+    """As where packets tell the time of one of the frames that end in them."""
     sound = noise(8)
     early_s = (0.0464, 0.0929, 0.0464, 0.0464, 0.0929)
     source = write_sound(tmp_path / "waver.mkv", sound, codec="pcm_s16le", block=5120, early_s=early_s)

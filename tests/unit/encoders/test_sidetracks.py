@@ -1,14 +1,20 @@
-"""Names and languages as containers give them, cleaned."""
+"""Names and languages as containers give them, cleaned; when a sound track starts."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from av.stream import Disposition
+from sound_clips import noise, write_sound
 
-from encoders.sidetracks import NAME_LENGTH, clean_language, clean_name, is_part
+from encoders.sidetracks import NAME_LENGTH, clean_language, clean_name, is_part, read_sound
+from encoders.timeline import Packets
 
 
 @pytest.mark.parametrize(
@@ -60,3 +66,27 @@ def test_languages_are_codes_or_nothing(code: str | None, clean: str | None) -> 
 def test_loudspeakers_of_immersive_audio_are_no_tracks(container: str, disposition: Disposition, part: bool) -> None:
     stream: Any = SimpleNamespace(disposition=disposition)
     assert is_part(stream, container) is part
+
+
+@pytest.mark.parametrize(("codec", "start_s"), [("wmalossless", Fraction(1, 2)), ("wmav2", Fraction(7, 10))])
+def test_sound_starts_with_its_first_packet_where_frames_come_late(
+    codec: str, start_s: Fraction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_sound(tmp_path / "x.mkv", noise(1.0), codec="pcm_s16le", block=9600, start_s=Fraction(1, 2))
+
+    def under_the_next_time(container: Any, stream: Any) -> Any:
+        frame = next(container.decode(stream))
+        frame.pts += 200
+        return frame
+
+    monkeypatch.setattr("encoders.sidetracks.sample_sound", under_the_next_time)
+    monkeypatch.setattr("encoders.sidetracks.codec_name", lambda _: codec)
+    times = np.arange(500, 1500, 200)
+    flags = np.zeros(5, bool)
+    packets = Packets(pts=times, duration=np.full(5, 200), key=~flags, discard=flags, hidden=flags, corrupt=flags)
+    with av.open(str(source)) as container:
+        warnings: list[str] = []
+        track = read_sound(source, container.streams.audio[0], packets, warnings)
+    assert track is not None
+    assert not warnings
+    assert (track.start_s, track.end_s) == (start_s, Fraction(3, 2))
