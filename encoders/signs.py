@@ -111,6 +111,9 @@ def breaks_syntax(codec: str, data: bytes, size: int) -> bool:
     if codec not in ("h264", "hevc"):
         return False
     units = nal_units(data, size) if size else _between_start_codes(data)
+    if size and units is not None:
+        # Some writers put more units, with start codes, behind the last one that has a length; decoders read them.
+        units = (piece for unit in units for piece in (unit[: _start_code(unit)], *_between_start_codes(unit)))
     return units is None or any(_is_slice(codec, unit) and _FORBIDDEN.search(unit.rstrip(b"\0")) for unit in units)
 
 
@@ -137,6 +140,12 @@ def has_checksum(codec: str, data: bytes, size: int) -> bool:
         return False
     units = nal_units(data, size) if size else _between_start_codes(data)
     return any(unit[0] >> 1 & 63 == 40 and unit[2] == 132 for unit in units or () if len(unit) > 2)
+
+
+def _start_code(data: bytes) -> int:
+    """Where the first start code begins, or the end."""
+    at = data.find(b"\0\0\1")
+    return at if at >= 0 else len(data)
 
 
 def _between_start_codes(data: bytes) -> Iterator[bytes]:

@@ -61,6 +61,12 @@ def test_user_data_may_lack_what_prevents_start_codes() -> None:
     assert not breaks_syntax("h264", with_lengths(b"\x06\5\0\0\0\7", b"\x41\x9a\x80"), 4)
 
 
+def test_units_with_start_codes_behind_one_with_a_length_are_read_as_decoders_do() -> None:
+    mixed = with_lengths(b"\x06\5\x80", b"\x41\x9a\x80" + with_start_codes(b"\x09\x30", b"\x41\x9b\x80"))
+    assert not breaks_syntax("h264", mixed, 4)
+    assert breaks_syntax("h264", with_lengths(b"\x41\x9a\x80" + with_start_codes(b"\x41\x9b\0\0\2\x80")), 4)
+
+
 def test_lengths_must_add_up() -> None:
     sound = with_lengths(b"\x65\x88\x80", b"\x41\x9a\x80")
     assert breaks_syntax("h264", sound[:-1], 4)
