@@ -19,6 +19,8 @@ WATCHER = """
 import json, os, signal, subprocess, sys, time
 from cluster.processes import become_subreaper, descendants, end_descendants
 become_subreaper()
+# Shells start what runs in the background with Ctrl-C ignored, and it would be for the command, too.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 child = subprocess.Popen(sys.argv[2:])
 signal.signal(signal.SIGINT, lambda *_: child.send_signal(signal.SIGINT))
 signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
