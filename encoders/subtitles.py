@@ -224,7 +224,10 @@ class _Captions(_Track):
     def result(self, origin_s: Fraction, duration_s: Fraction) -> TextResult:
         """The rendition, on the asset's clock."""
         lines = self._track.lines(origin_s + duration_s)
-        self.lines = [(start_s, end_s, plain_text(text), "") for start_s, end_s, text in lines[:MOST_CUES]]
+        self.lines = [
+            (start_s, end_s, plain_text(text), placed(self.script, "", text))
+            for start_s, end_s, text in lines[:MOST_CUES]
+        ]
         self.dropped = max(0, len(lines) - MOST_CUES) + self._track.dropped
         return super().result(origin_s, duration_s)
 

@@ -53,6 +53,7 @@ def test_captions_are_shown_when_the_source_shows_them(tmp_path: Path, codec: st
     assert cue.text.strip() == "HELLO"
     assert abs(cue.start_s - SHOWN * FRAME) < Fraction(2, 1000)
     assert abs(cue.end_s - GONE * FRAME) < Fraction(2, 1000)
+    assert cue.settings.startswith("line:8"), "row 15 of 15, as a share of the picture's height"
     assert result.warnings == ()
     assert encode_text(clip, plan) == ()
 
