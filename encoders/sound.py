@@ -33,6 +33,7 @@ from encoders.errors import Damaged
 from encoders.medialog import listening
 from encoders.scan import codec_name
 from encoders.signs import SOUND_CHECKSUMMED, means_damage
+from encoders.tape import SILENCE_BLOCK, Tape
 
 GAP_S = 0.015
 """Timestamps off by more, with those that follow, are a gap or an overlap: shorter than any codec's frame (Opus 20 ms,
@@ -59,12 +60,8 @@ LATE_BY_A_PACKET = "wmalossless"
 """The codec whose decoder gives out a packet's frames only with the next one, under its time, unless its frames tell
 their lengths; then the first packet gives some. Measured: 77 packets of a WMA Lossless file, whose samples lie within a
 millisecond of the times of the packets before, and up to 186 ms away from those of their own."""
-FADE_S = 0.002
-"""Length of the ramp at both sides of a gap or a cut."""
 LIMITER_S = 0.01
 """Half of the limiter's window."""
-SILENCE_BLOCK = 48_000
-"""Samples of silence returned at once."""
 
 
 @dataclass
@@ -134,7 +131,7 @@ class Soundtrack:
 
     def _placed(self) -> Iterator[Samples]:
         """The signal by timestamps, cut at the asset's end, not padded to it."""
-        tape = _Tape(self.most, self.sample_rate)
+        tape = Tape(self.most, self.sample_rate)
         run: _Run | None = None
         with open_source(self.source) as container:
             window: deque[av.AudioFrame] = deque()
@@ -155,7 +152,7 @@ class Soundtrack:
                 tape.write(run.drain())
             yield from tape.ready(final=True)
 
-    def _take(self, window: deque[av.AudioFrame], run: _Run | None, tape: _Tape) -> _Run:
+    def _take(self, window: deque[av.AudioFrame], run: _Run | None, tape: Tape) -> _Run:
         """Move the first frame of the window to the tape; returns the run it belongs to."""
         frame = window[0]
         offset = run.offset_s(window) if run is not None else None
@@ -246,78 +243,6 @@ def _dying_away(before: av.AudioFrame, packet: Packet[Any]) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(faded, before.format.name, before.layout.name)
     frame.sample_rate, frame.pts, frame.time_base = before.sample_rate, packet.pts, packet.time_base
     return frame
-
-
-class _Tape:
-    """The output: samples written one after the other, with silence where a later position is asked for."""
-
-    def __init__(self, samples: int, sample_rate: int) -> None:
-        self._samples = samples
-        self._fade = max(1, round(FADE_S * sample_rate))
-        self._written = 0
-        self._skip = 0
-        self._silence = 0
-        self._fade_in = False
-        self._held: Samples = np.zeros((2, 0), np.float32)
-        self._out: list[Samples] = []
-
-    @property
-    def full(self) -> bool:
-        """Whether the asset's last sample is written."""
-        return self._written >= self._samples
-
-    def place(self, position: int) -> None:
-        """The next sample written belongs at this position; what lies before the present one will be dropped."""
-        distance = position - self._written
-        if self._written:
-            ramp = np.linspace(1.0, 0.0, min(self._fade, self._held.shape[1]), dtype=np.float32)
-            if ramp.size and abs(distance) > 1:
-                self._held[:, -ramp.size :] *= ramp
-            self._fade_in = abs(distance) > 1
-        self._skip = max(0, -distance)
-        self._silence = min(max(0, distance), self._samples - self._written)
-        self._written += self._silence
-
-    def write(self, block: Samples) -> None:
-        """Append samples."""
-        dropped = min(self._skip, block.shape[1])
-        self._skip -= dropped
-        block = block[:, dropped : dropped + max(0, self._samples - self._written)]
-        if not block.shape[1]:
-            return
-        if self._fade_in:
-            block = block.copy()
-            size = min(self._fade, block.shape[1])
-            block[:, :size] *= np.linspace(0.0, 1.0, size, dtype=np.float32)
-            self._fade_in = False
-        self._release_silence()
-        self._written += block.shape[1]
-        self._held = np.concatenate([self._held, block], axis=1)
-
-    def ready(self, final: bool = False) -> Iterator[Samples]:
-        """What can be taken; the last few samples are held back for a fade, unless `final`."""
-        yield from self._take_out()
-        keep = 0 if final or self.full else self._fade
-        if final:
-            self._release_silence()
-        count = self._held.shape[1] - keep
-        if count > 0:
-            yield self._held[:, :count]
-            self._held = self._held[:, count:].copy()
-
-    def _release_silence(self) -> None:
-        if self._silence:
-            if self._held.shape[1]:
-                self._out.append(self._held)
-                self._held = np.zeros((2, 0), np.float32)
-            self._out.append(np.broadcast_to(np.float32(0), (2, self._silence)))
-            self._silence = 0
-
-    def _take_out(self) -> Iterator[Samples]:
-        out, self._out = self._out, []
-        for block in out:
-            for at in range(0, block.shape[1], SILENCE_BLOCK):
-                yield block[:, at : at + SILENCE_BLOCK]
 
 
 class _Run:
